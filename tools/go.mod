@@ -1,0 +1,3 @@
+module github.com/brumehq/brume/tools
+
+go 1.26.0
