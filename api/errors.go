@@ -26,3 +26,35 @@ func (e *Error) Error() string { return e.Text }
 
 // Unwrap returns the kind.
 func (e *Error) Unwrap() error { return e.Kind }
+
+// kinds pairs each kind with its name in HeaderError.
+var kinds = [...]struct {
+	name string
+	err  error
+}{
+	{"not-found", ErrNotFound},
+	{"invalid", ErrInvalid},
+	{"conflict", ErrConflict},
+	{"denied", ErrDenied},
+	{"no-leader", ErrNoLeader},
+}
+
+// KindName returns the name of err's kind as HeaderError carries it, "" if it has none.
+func KindName(err error) string {
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			return k.name
+		}
+	}
+	return ""
+}
+
+// KindOfName is the inverse of KindName: nil for a name that is none.
+func KindOfName(name string) error {
+	for _, k := range kinds {
+		if k.name == name {
+			return k.err
+		}
+	}
+	return nil
+}
