@@ -20,12 +20,14 @@ const (
 
 // NodeAllocs answers an agent's watch. With index 0 it holds every allocation of the node that is not terminal on the
 // node, and Full is true: what the agent runs beyond it is to be stopped and forgotten. With an index it holds those
-// whose AllocModifyIndex is greater. Allocations carry no Job: Jobs holds each (namespace, id, version) once.
+// whose AllocModifyIndex is greater. Allocations carry no Job: Jobs holds each (namespace, id, version) once, and
+// Versions[i] is the version of the job of Allocs[i].
 type NodeAllocs struct {
-	Index  uint64
-	Full   bool
-	Allocs []*Allocation
-	Jobs   []*Job
+	Index    uint64
+	Full     bool
+	Allocs   []*Allocation
+	Versions []uint64
+	Jobs     []*Job
 }
 
 // NodeReply answers a registration.
