@@ -7,3 +7,11 @@
 package api
 
 //go:generate go tool -modfile=../tools/go.mod msgp -tests=false -io=false -o model_gen.go -file .
+
+// Only what the Raft log and snapshots hold as a whole has a msgpack form: not the bodies and stubs of HTTP and of the
+// link, nor what server/state keeps in compact rows.
+//
+//msgp:timezone utc
+//msgp:ignore regex:(Request|Reply|Response|Stub|Summary|Submission)$
+//msgp:ignore regex:^(Alloc(at|Dep|Status)|Hub|Member|RescheduleE|RescheduleT|TaskE|TaskS)
+//msgp:ignore Error NodeAllocs PortMapping StatusReport StreamFrame Unbuilt
