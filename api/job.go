@@ -4,9 +4,10 @@ import "time"
 
 // Job types. A service job keeps its tasks running; a batch job runs them to completion.
 const (
-	JobTypeService = "service"
-	JobTypeBatch   = "batch"
-	JobTypeSystem  = "system"
+	JobTypeService  = "service"
+	JobTypeBatch    = "batch"
+	JobTypeSystem   = "system"   // one instance on every node: not supported yet
+	JobTypeSysbatch = "sysbatch" // not supported yet
 )
 
 // Job statuses, derived by the store from the job's allocations and evaluations.
@@ -131,13 +132,21 @@ type Reschedule struct {
 	Attempts      int           `hcl:"attempts,optional"`
 	Interval      time.Duration `hcl:"interval,optional"`
 	Delay         time.Duration `hcl:"delay,optional"`
-	DelayFunction string        `hcl:"delay_function,optional"` // constant, exponential or fibonacci
+	DelayFunction string        `hcl:"delay_function,optional"`
 	MaxDelay      time.Duration `hcl:"max_delay,optional"`
 	Unlimited     bool          `hcl:"unlimited,optional"`
 }
 
-// Update says how a new version replaces the old one: MaxParallel allocations at a time, each healthy (all its tasks
-// running for MinHealthyTime) before the next is replaced. The other fields are kept at their defaults for clients.
+// How Reschedule.Delay grows from one replacement to the next.
+const (
+	DelayConstant    = "constant"
+	DelayExponential = "exponential"
+	DelayFibonacci   = "fibonacci"
+)
+
+// Update says how a new version replaces the old one: MaxParallel allocations at a time (0: all at once), each healthy
+// (all its tasks running for MinHealthyTime) before the next is replaced. The other fields are not built: they stay at
+// their defaults and are there for clients.
 type Update struct {
 	MaxParallel      int           `hcl:"max_parallel,optional"`
 	MinHealthyTime   time.Duration `hcl:"min_healthy_time,optional"`
