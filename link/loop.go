@@ -1,0 +1,212 @@
+package link
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	readerSize  = 4 << 10 // also the longest head that the loop takes
+	maxLoopBody = 1 << 20 // of a request; read whole before the handler runs
+
+	// watchAfter is when the loop begins to watch whether the client of a running handler is still there; most
+	// handlers are done by then.
+	watchAfter = 100 * time.Millisecond
+)
+
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readerSize) }}
+
+// loop serves HTTP/1.1 requests on a stream one after the other. It is small in memory: while it waits for a request,
+// and while a handler that has its request parks, no buffer is held.
+func (sv *serving) loop(st *stream) {
+	var ahead []byte // read already, of the next request
+	for {
+		if len(ahead) == 0 {
+			if n, err := st.Read(st.first[:]); n == 0 || err != nil {
+				st.Close()
+				return
+			}
+			ahead = st.first[:]
+		}
+		req, rest, err := sv.readRequest(st, ahead)
+		if err != nil {
+			st.Close()
+			return
+		}
+		if req == nil {
+			sv.std().take(&replayConn{stream: st, r: io.MultiReader(bytes.NewReader(rest), st)})
+			return
+		}
+		ahead = rest
+		if len(ahead) == 0 {
+			st.Shrink()
+		}
+		if ahead, err = sv.answer(st, req, ahead); err != nil {
+			st.Close()
+			return
+		}
+	}
+}
+
+// readRequest reads a request and its body; rest is what came after it. A request that is not plain is nil, and rest
+// all that was read.
+func (sv *serving) readRequest(st *stream, ahead []byte) (req *http.Request, rest []byte, err error) {
+	if err := st.SetReadDeadline(time.Now().Add(headTimeout)); err != nil {
+		return nil, nil, err
+	}
+	br := readers.Get().(*bufio.Reader)
+	defer func() {
+		br.Reset(nil)
+		readers.Put(br)
+	}()
+	br.Reset(io.MultiReader(bytes.NewReader(bytes.Clone(ahead)), st))
+	head, err := peekHead(br)
+	if err != nil {
+		return nil, nil, err
+	}
+	if head {
+		all, _ := br.Peek(br.Buffered())
+		if req, err = http.ReadRequest(br); err != nil {
+			return nil, nil, err
+		}
+		if !plain(req) { // all is intact: reading the head filled no buffer
+			return nil, bytes.Clone(all), st.SetReadDeadline(time.Time{})
+		}
+	} else {
+		all, _ := br.Peek(br.Buffered())
+		return nil, bytes.Clone(all), st.SetReadDeadline(time.Time{})
+	}
+	if req.ContentLength > 0 {
+		if err := st.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+			return nil, nil, err
+		}
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, nil, err
+		}
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	if n := br.Buffered(); n > 0 {
+		all, _ := br.Peek(n)
+		rest = bytes.Clone(all)
+	}
+	return req, rest, st.SetReadDeadline(time.Time{})
+}
+
+// peekHead buffers a request's head; it is false if the head does not fit.
+func peekHead(br *bufio.Reader) (bool, error) {
+	for n := 1; n <= readerSize; n = br.Buffered() + 1 {
+		if _, err := br.Peek(n); err != nil {
+			return false, err
+		}
+		all, _ := br.Peek(br.Buffered())
+		if bytes.Contains(all, []byte("\r\n\r\n")) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// plain tells whether the loop can serve a request; net/http serves the others.
+func plain(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.Method != http.MethodConnect &&
+		len(r.TransferEncoding) == 0 && r.ContentLength >= 0 && r.ContentLength <= maxLoopBody &&
+		r.Header.Get("Expect") == "" && r.Header.Get("Upgrade") == "" && len(r.Trailer) == 0
+}
+
+// answer runs the handler. It returns what the client sent beyond the request, or an error if the stream cannot carry
+// another request.
+func (sv *serving) answer(st *stream, req *http.Request, ahead []byte) ([]byte, error) {
+	ctx, cancel := context.WithCancel(sv.ctx)
+	defer cancel()
+	req.RemoteAddr = st.RemoteAddr().String()
+	w := newResponse(st, req)
+	watch := watchClient(st, cancel)
+	aborted := sv.run(w, req.WithContext(ctx))
+	got, gone := watch.stop()
+	if got {
+		ahead = append(ahead, st.first[0])
+	}
+	switch {
+	case aborted || gone:
+		w.discard()
+		return nil, net.ErrClosed
+	}
+	keep, err := w.finish()
+	if err == nil && (!keep || req.Close || tokenIn(req.Header, "Connection", "close")) {
+		err = net.ErrClosed
+	}
+	return ahead, err
+}
+
+// run calls the handler; aborted tells that it panicked.
+func (sv *serving) run(w http.ResponseWriter, r *http.Request) (aborted bool) {
+	defer func() {
+		if v := recover(); v != nil { // http.ErrAbortHandler: recoverPanic has dealt with any other
+			aborted = true
+		}
+	}()
+	sv.handler.ServeHTTP(w, r)
+	return false
+}
+
+// tokenIn tells whether a header has a token in one of its comma-separated lists.
+func tokenIn(h http.Header, name, token string) bool {
+	for _, v := range h.Values(name) {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// clientWatch reads from a stream while a handler runs, to learn that the client is gone.
+type clientWatch struct {
+	st    *stream
+	timer *time.Timer
+	done  chan struct{}
+	got   bool // st.first holds the first byte of the next request
+	gone  bool
+}
+
+func watchClient(st *stream, cancel context.CancelFunc) *clientWatch {
+	w := &clientWatch{st: st, done: make(chan struct{})}
+	w.timer = time.AfterFunc(watchAfter, func() {
+		defer close(w.done)
+		n, err := st.Read(st.first[:])
+		w.got = n > 0
+		if ne, ok := err.(net.Error); n == 0 && !(ok && ne.Timeout()) {
+			w.gone = true
+			cancel()
+		}
+	})
+	return w
+}
+
+// stop ends the watch and tells what it saw.
+func (w *clientWatch) stop() (got, gone bool) {
+	if w.timer.Stop() {
+		return false, false
+	}
+	w.st.SetReadDeadline(past)
+	<-w.done
+	w.st.SetReadDeadline(time.Time{})
+	return w.got, w.gone
+}
+
+// replayConn is a stream some of which was read already.
+type replayConn struct {
+	*stream
+	r io.Reader
+}
+
+func (c *replayConn) Read(p []byte) (int, error) { return c.r.Read(p) }
