@@ -19,6 +19,10 @@ const (
 	// EnvVarPrefix begins environment variables that set a job file's variables.
 	EnvVarPrefix = "NOMAD_VAR_"
 
+	// AttrCompatVersion and AttrServiceDiscovery are node attributes that clients put in implicit constraints.
+	AttrCompatVersion    = "nomad.version"
+	AttrServiceDiscovery = "nomad.service_discovery"
+
 	// HubServerName and AgentServerName are in hub certificates beside their own names: public clients ask for them.
 	HubServerName   = "server.global.nomad"
 	AgentServerName = "client.global.nomad"
@@ -35,3 +39,6 @@ const (
 	MinDynamicPort = 20000
 	MaxDynamicPort = 32000
 )
+
+// TextEnterpriseOnly is how servers of this API refuse what only a paid edition does; clients match it.
+const TextEnterpriseOnly = "Nomad Enterprise only endpoint"
