@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +66,21 @@ func (c *cli) agentConfig(flags *fileConfig, path string) (agent.Config, error) 
 	if cfg.Join = flags.Join; len(cfg.Join) == 0 {
 		cfg.Join = file.Join
 	}
+	for i, addr := range cfg.Join {
+		cfg.Join[i] = withPort(addr, rpcPort)
+	}
 	return cfg, nil
+}
+
+// rpcPort is where hubs listen for agents unless told otherwise.
+const rpcPort = "4647"
+
+// withPort adds the port to an address that has none.
+func withPort(addr, port string) string {
+	if _, _, err := net.SplitHostPort(addr); err == nil {
+		return addr
+	}
+	return net.JoinHostPort(strings.Trim(addr, "[]"), port)
 }
 
 // nodeConfig is what agent and dev share: the machine's description and its plugins.
@@ -81,8 +96,8 @@ func (c *cli) nodeConfig(flags, file *fileConfig) (agent.Config, error) {
 	if cfg.Exe, err = os.Executable(); err != nil {
 		return cfg, fmt.Errorf("own executable: %w", err)
 	}
-	cfg.Log = log
-	cfg.Name = merge(flags.Name, file.Name)
+	cfg.Log, cfg.Version = log, version
+	cfg.Name = merge(flags.Name, file.Name, cfg.Name)
 	cfg.Datacenter = merge(file.Datacenter, cfg.Datacenter)
 	cfg.NodePool = merge(file.NodePool, cfg.NodePool)
 	cfg.NodeClass, cfg.Meta, cfg.Leaf = file.NodeClass, file.Meta, file.Leaf

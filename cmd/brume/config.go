@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,9 +12,10 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/brumehq/brume/agent"
-	"github.com/brumehq/brume/jobspec"
 )
 
 // fileConfig is a configuration file: attributes have the names of the flags, in snake case. A flag that is given wins.
@@ -82,13 +84,53 @@ func (f *fileConfig) plugins() (map[string]agent.PluginConfig, error) {
 		}
 		cfg := agent.PluginConfig{Args: p.Args, SHA256: p.SHA256}
 		if p.Config != nil {
-			values, diags := jobspec.DecodeMap(p.Config.Body)
-			if diags.HasErrors() {
-				return nil, fmt.Errorf("configuration: plugin %q: %w", p.Name, errors.Join(diags.Errs()...))
+			values, err := opaque(p.Config.Body)
+			if err != nil {
+				return nil, fmt.Errorf("configuration: plugin %q: %w", p.Name, err)
 			}
 			cfg.Config = values
 		}
 		out[p.Name] = cfg
+	}
+	return out, nil
+}
+
+// opaque turns a plugin's config block into a map, which the plugin's own schema checks later. A nested block is a map,
+// and a list of maps where it is repeated.
+func opaque(body hcl.Body) (map[string]any, error) {
+	syntax, ok := body.(*hclsyntax.Body)
+	if !ok {
+		return nil, errors.New("config: want HCL")
+	}
+	out := make(map[string]any, len(syntax.Attributes)+len(syntax.Blocks))
+	for name, attr := range syntax.Attributes {
+		v, diags := attr.Expr.Value(nil)
+		if diags.HasErrors() {
+			return nil, errors.Join(diags.Errs()...)
+		}
+		raw, err := ctyjson.Marshal(v, v.Type())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		var value any
+		if err := json.Unmarshal(raw, &value); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out[name] = value
+	}
+	for _, b := range syntax.Blocks {
+		inner, err := opaque(b.Body)
+		if err != nil {
+			return nil, err
+		}
+		switch before := out[b.Type].(type) {
+		case nil:
+			out[b.Type] = inner
+		case []any:
+			out[b.Type] = append(before, inner)
+		default:
+			out[b.Type] = []any{before, inner}
+		}
 	}
 	return out, nil
 }

@@ -72,8 +72,8 @@ func (d *dev) configure(flags *fileConfig, path string) error {
 		Gossip:     merge(flags.Gossip, file.Gossip, "127.0.0.1:0"),
 		Log:        d.agent.Log.With("side", "hub"),
 	}
-	d.agent.Name = merge(d.agent.Name, "dev")
-	d.agent.Dev = true
+	d.agent.Name = merge(file.Name, "dev")
+	d.agent.Dev, d.agent.StopTasks = true, true
 	d.agent.Gossip = "127.0.0.1:0"
 	d.agent.Log = d.agent.Log.With("side", "agent")
 	return nil
