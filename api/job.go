@@ -191,10 +191,10 @@ type Network struct {
 
 // Port is one port of a network: static when Value is set in the job, else taken from the node's dynamic range.
 type Port struct {
-	Label       string
-	Value       int
-	To          int
-	HostNetwork string
+	Label       string `hcl:",label"`
+	Value       int    `hcl:"static,optional"`
+	To          int    `hcl:"to,optional"` // the port inside the task; 0: the same
+	HostNetwork string // not built
 }
 
 // Service is a name under which a task's port is to be found. It is kept and served; nothing is registered from it yet.
