@@ -26,7 +26,7 @@ const patience = 60 * time.Second
 
 // cluster is a hub and agents as separate processes, in a directory of their own, on free ports of loopback.
 type cluster struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	exe    string // a link to the binary that only this cluster's processes run, so that they can be told apart
 	hub    *process
@@ -46,7 +46,7 @@ type process struct {
 }
 
 // newCluster starts a hub. Everything ends with the test, and nothing may be left then.
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "brume-e2e-") // short: unix sockets have 108 bytes
 	if err != nil {
@@ -71,7 +71,7 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-func copyFile(t *testing.T, from, to string) {
+func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	raw, err := os.ReadFile(from)
 	if err == nil {
@@ -357,7 +357,7 @@ func (c *cluster) brume(args ...string) result {
 	return runCommand(ctx, c.t, c.exe, c.environ(), args...)
 }
 
-func runCommand(ctx context.Context, t *testing.T, exe string, env []string, args ...string) result {
+func runCommand(ctx context.Context, t testing.TB, exe string, env []string, args ...string) result {
 	t.Helper()
 	cmd := exec.CommandContext(ctx, exe, args...)
 	var out, errOut strings.Builder

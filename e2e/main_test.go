@@ -39,7 +39,7 @@ func run(m *testing.M) (int, error) {
 }
 
 // need skips the test unless the machine has what; where BRUME_TEST_REQUIRE names it, its absence is a failure.
-func need(t *testing.T, what string, missing error) {
+func need(t testing.TB, what string, missing error) {
 	t.Helper()
 	if missing == nil {
 		return
