@@ -5,29 +5,10 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
-
-	"github.com/brumehq/brume/api"
 )
 
 // ID is the 16 bytes of a UUID, as rows of allocations hold it. The zero ID means "none".
 type ID [16]byte
-
-// ParseID reads a UUID in its usual text form; the empty text gives the zero ID. Errors are api.ErrInvalid.
-func ParseID(s string) (ID, error) {
-	var id ID
-	if s == "" {
-		return id, nil
-	}
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return ID{}, fmt.Errorf("id %q: %w", s, api.ErrInvalid)
-	}
-	digits := s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
-	if _, err := hex.Decode(id[:], []byte(digits)); err != nil {
-		return ID{}, fmt.Errorf("id %q: %w", s, api.ErrInvalid)
-	}
-	return id, nil
-}
 
 // String is the UUID in lower case, or "" for the zero ID.
 func (id ID) String() string {
