@@ -42,3 +42,6 @@ const (
 
 // TextEnterpriseOnly is how servers of this API refuse what only a paid edition does; clients match it.
 const TextEnterpriseOnly = "Nomad Enterprise only endpoint"
+
+// MemberRoleHub is the role by which clients find hubs among the gossip members.
+const MemberRoleHub = "nomad"
