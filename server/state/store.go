@@ -49,7 +49,7 @@ func newRows() *rows {
 func New() *Store {
 	s := &Store{rows: newRows()}
 	s.watches.byKey = make(map[Key][]*waiter)
-	s.publish()
+	s.publishAll()
 	return s
 }
 
@@ -109,11 +109,12 @@ func (s *Store) ApplyBatch(entries []Entry) []Outcome {
 }
 
 // publish makes the writer's rows the ones that readers see; s.mu is held.
-func (s *Store) publish() {
-	last := s.published.Load()
-	if last == nil {
-		last = &Snapshot{}
-	}
+func (s *Store) publish() { s.publishOver(s.published.Load()) }
+
+// publishAll does so for rows that no snapshot shares anything with.
+func (s *Store) publishAll() { s.publishOver(&Snapshot{}) }
+
+func (s *Store) publishOver(last *Snapshot) {
 	next := &Snapshot{rows: *s.rows}
 	keepFrozen(next, last, s.rows)
 	s.published.Store(next)

@@ -116,13 +116,6 @@ func (t *table[R]) from(n int, pivot *R) iter.Seq[*R] {
 	}
 }
 
-// load fills an empty table's key n from rows in that key's order. Different keys may be loaded at the same time.
-func (t *table[R]) load(n int, rows []*R) {
-	for _, r := range rows {
-		t.trees[n].Load(t.orders[n].item(r))
-	}
-}
-
 // prefixHint is the first eight bytes of a text key, as a hint.
 func prefixHint(s string) uint64 {
 	var h uint64
