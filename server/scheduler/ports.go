@@ -73,11 +73,14 @@ func (p *nodePorts) configure(n *api.Node) {
 	}
 	p.lo, p.hi, p.spec = lo, hi, spec
 	p.reserved = parsePorts(spec)
-	p.free = 0
-	for port := lo; port <= hi; port++ {
-		if p.open(port) {
-			p.free++
+	p.free = hi - lo + 1
+	for port := lo; port <= hi; port += 64 - port%64 {
+		taken := p.used.word(port) | p.reserved.word(port)
+		taken >>= port % 64 // those below the range
+		if width := min(hi-port, 63-port%64) + 1; width < 64 {
+			taken &= 1<<width - 1
 		}
+		p.free -= bits.OnesCount64(taken)
 	}
 }
 

@@ -66,7 +66,7 @@ func (p *placer) survey() {
 	m := p.newMetric()
 	s := &p.v.scratch
 	s.heap = s.heap[:0]
-	able := 0
+	able, exhausted := 0, map[obstacle]int{}
 	for slot, n := range p.v.nodes {
 		if n == nil {
 			continue
@@ -77,7 +77,8 @@ func (p *placer) survey() {
 		}
 		able++
 		if o := p.obstacle(i); o.kind != fits {
-			p.exhaust(i, o, m)
+			exhausted[o]++
+			p.countExhausted(i, m)
 			continue
 		}
 		s.heap = append(s.heap, candidate{slot: i})
@@ -87,6 +88,7 @@ func (p *placer) survey() {
 		s.heap[k] = p.candidate(s.heap[k].slot, false)
 	}
 	p.listScores(m)
+	p.listDimensions(m, exhausted)
 	p.heapify()
 	p.metric = m
 }
@@ -123,11 +125,19 @@ func (p *placer) passes(i int32, m *api.AllocMetric) bool {
 	return false
 }
 
-func (p *placer) exhaust(i int32, o obstacle, m *api.AllocMetric) {
+func (p *placer) countExhausted(i int32, m *api.AllocMetric) {
 	m.NodesExhausted++
-	count(&m.DimensionExhausted, p.dimension(o))
 	if class := p.v.nodes[i].NodeClass; class != "" {
 		count(&m.ClassExhausted, class)
+	}
+}
+
+func (p *placer) listDimensions(m *api.AllocMetric, exhausted map[obstacle]int) {
+	for o, n := range exhausted {
+		if m.DimensionExhausted == nil {
+			m.DimensionExhausted = map[string]int{}
+		}
+		m.DimensionExhausted[p.dimension(o)] += n
 	}
 }
 
@@ -175,6 +185,7 @@ func (p *placer) fail(n int) {
 	m := p.newMetric()
 	m.CoalescedFailures = n - 1
 	near := nearest{p: p, classes: map[int32]int{}}
+	exhausted := map[obstacle]int{}
 	for slot, node := range p.v.nodes {
 		if node == nil {
 			continue
@@ -184,9 +195,11 @@ func (p *placer) fail(n int) {
 			near.addFiltered(i)
 			continue
 		}
-		p.exhaust(i, p.obstacle(i), m)
+		exhausted[p.obstacle(i)]++
+		p.countExhausted(i, m)
 		near.addExhausted(i)
 	}
+	p.listDimensions(m, exhausted)
 	m.NearestMiss = near.text()
 	p.g.plan.Failed = m
 }
