@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/identity"
+	"github.com/brumehq/brume/link"
+)
+
+// links are the live links of agents, one a node: the newest wins.
+type links struct {
+	mu      sync.Mutex
+	byNode  map[string]*agentLink
+	changed chan struct{} // cap 1: a link came, went or registered; read by the liveness loop
+}
+
+// agentLink is one agent's connection.
+type agentLink struct {
+	nodeID     string
+	session    *link.Session
+	transport  http.RoundTripper
+	registered atomic.Bool // the agent has said on this link what its node is
+}
+
+func newLinks() *links {
+	return &links{byNode: map[string]*agentLink{}, changed: make(chan struct{}, 1)}
+}
+
+func (l *links) note() {
+	select {
+	case l.changed <- struct{}{}:
+	default: // the reader looks at all links anyway
+	}
+}
+
+// add makes a the link of its node and returns the one it replaces, nil if none.
+func (l *links) add(a *agentLink) (old *agentLink) {
+	l.mu.Lock()
+	old = l.byNode[a.nodeID]
+	l.byNode[a.nodeID] = a
+	l.mu.Unlock()
+	l.note()
+	return old
+}
+
+// remove forgets a unless a newer link has taken its place.
+func (l *links) remove(a *agentLink) {
+	l.mu.Lock()
+	if l.byNode[a.nodeID] == a {
+		delete(l.byNode, a.nodeID)
+	}
+	l.mu.Unlock()
+	l.note()
+}
+
+// get returns a node's link, nil if it has none.
+func (l *links) get(nodeID string) *agentLink {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.byNode[nodeID]
+}
+
+// live reports whether a node has a link, and whether it registered on it.
+func (l *links) live(nodeID string) (linked, registered bool) {
+	a := l.get(nodeID)
+	return a != nil, a != nil && a.registered.Load()
+}
+
+// nodeTransport returns the transport that reaches a node's agent through its live link: api.ErrNotFound if no link.
+func (h *Hub) nodeTransport(nodeID string) (http.RoundTripper, error) {
+	a := h.links.get(nodeID)
+	if a == nil {
+		return nil, fmt.Errorf("node %s has no link to this hub: %w", nodeID, api.ErrNotFound)
+	}
+	return a.transport, nil
+}
+
+// serveAgent serves one agent's connection until it ends.
+func (h *Hub) serveAgent(ctx context.Context, conn *tls.Conn) {
+	if !h.awaitState(ctx) {
+		conn.Close()
+		return
+	}
+	session, err := link.Accept(conn)
+	if err != nil {
+		h.log.Warn("refuse link", "remote", conn.RemoteAddr().String(), "err", err)
+		return
+	}
+	defer session.Close()
+	peer := session.Peer()
+	if err := h.admit(peer); err != nil {
+		h.log.Warn("refuse link", "node", peer.NodeID, "remote", conn.RemoteAddr().String(), "err", err)
+		return
+	}
+	a := &agentLink{nodeID: peer.NodeID, session: session, transport: session.RoundTripper()}
+	if old := h.links.add(a); old != nil {
+		old.session.Close()
+	}
+	defer h.links.remove(a)
+	h.log.Debug("link opened", "node", a.nodeID)
+
+	err = session.Serve(ctx, h.linkRoutes(a))
+	h.log.Debug("link closed", "node", a.nodeID, "err", err)
+}
+
+// admit says whether the holder of a certificate of this cluster may link as an agent.
+func (h *Hub) admit(peer identity.Peer) error {
+	if peer.Region != h.cfg.Region {
+		return fmt.Errorf("%w: region %q, this hub is in %q", api.ErrDenied, peer.Region, h.cfg.Region)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package server
+
+import (
+	"crypto/rand"
+	"slices"
+	"time"
+
+	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/server/scheduler"
+	"github.com/brumehq/brume/server/state"
+)
+
+// schedule looks at one job and adds what is decided to the open entries.
+func (p *planner) schedule(w *jobWork) {
+	snap := p.h.store.Snapshot()
+	eval, twins := w.take()
+	req := scheduler.Request{
+		Eval: eval, Job: snap.Job(w.name.Namespace, w.name.ID), Allocs: allocsOf(snap, w.name), Now: time.Now(),
+	}
+	if w.blocked != nil && w.blocked.ID != eval.ID {
+		req.Blocked = w.blocked
+	}
+	rand.Read(req.Seed[:])
+	plan := scheduler.Schedule(p.view, req)
+	if eval.Status == api.EvalStatusBlocked && plan.Eval.Status == api.EvalStatusBlocked && plan.Empty() {
+		p.queue.done(w) // still no room: nothing that is worth an entry
+		return
+	}
+	plan.Eval.SnapshotIndex = snap.Index()
+	evals := slices.Concat([]*api.Evaluation{plan.Eval}, plan.FollowUp)
+	for _, e := range []*api.Evaluation{plan.Blocked, plan.Cancelled} {
+		if e != nil {
+			evals = append(evals, e)
+		}
+	}
+	for _, t := range twins {
+		evals = append(evals, twin(t, plan.Eval))
+	}
+	p.write(&planned{work: w, job: req.Job, plan: plan, changes: p.changes}, evals)
+}
+
+// take picks the evaluation to schedule: the newest one that a user waits for, else the oldest, else the blocked one. The
+// others that were ready are its twins: what they ask for is looked at as well.
+func (w *jobWork) take() (eval *api.Evaluation, twins []*api.Evaluation) {
+	w.retry = false
+	if len(w.ready) == 0 {
+		return w.blocked, nil
+	}
+	at := 0
+	for i, e := range w.ready {
+		if e.TriggeredBy == api.EvalTriggerJobRegister || e.TriggeredBy == api.EvalTriggerJobDeregister {
+			at = i
+		}
+	}
+	eval = w.ready[at]
+	twins = slices.Delete(w.ready, at, at+1)
+	w.ready = nil
+	return eval, twins
+}
+
+// twin is an evaluation that ended with another one of its job, and as that did.
+func twin(e, as *api.Evaluation) *api.Evaluation {
+	t := *e
+	t.Status, t.StatusDescription, t.SnapshotIndex = as.Status, as.StatusDescription, as.SnapshotIndex
+	t.FailedTGAllocs, t.QueuedAllocations, t.BlockedEval = as.FailedTGAllocs, as.QueuedAllocations, as.BlockedEval
+	return &t
+}
+
+// allocsOf are a job's allocations as the scheduler wants them.
+func allocsOf(snap *state.Snapshot, job state.JobName) []scheduler.Alloc {
+	var allocs []scheduler.Alloc
+	for r := range snap.RowsOfJob(job.Namespace, job.ID) {
+		if r.ClientTerminal() && r.DesiredStatus() != api.AllocDesiredRun {
+			continue
+		}
+		followUp, err := state.ParseID(r.FollowupEval())
+		if err != nil {
+			followUp = state.ID{} // cannot be: it came from ID.String
+		}
+		allocs = append(allocs, scheduler.Alloc{
+			ID: scheduler.ID(r.ID()), Group: r.Group(), Index: r.Index(), Node: r.Node(), Job: r.Job(), Ports: r.Ports(),
+			DesiredStatus: r.DesiredStatus(), ClientStatus: r.ClientStatus(), Healthy: r.Healthy(),
+			StopRequested: r.StopRequested(), CreateTime: r.CreateTime(), FinishedAt: r.FinishedAt(),
+			FollowUp: scheduler.ID(followUp), Tracker: r.Tracker(),
+		})
+	}
+	return allocs
+}
+
+// write adds a plan to the open entries; a large one takes several, and its evaluations are in the last.
+func (p *planner) write(d *planned, evals []*api.Evaluation) {
+	e := p.lastOpen()
+	e.parts = append(e.parts, d)
+	room := func() int { // in e, which becomes a new entry when it is full
+		if e.rows >= maxRows {
+			e = &entry{parts: []*planned{d}}
+			p.open = append(p.open, e)
+		}
+		return maxRows - e.rows
+	}
+	for stops := d.plan.Stop; len(stops) > 0; {
+		n := min(room(), len(stops))
+		for _, s := range stops[:n] {
+			e.cmd.Stop = append(e.cmd.Stop, state.Stop{ID: state.ID(s.ID), Description: s.Description, ClientStatus: s.ClientStatus})
+		}
+		e.rows, stops = e.rows+n, stops[n:]
+	}
+	for ids := d.plan.InPlace; len(ids) > 0; {
+		n := min(room(), len(ids))
+		in := state.InPlace{Job: state.RefOf(d.job)}
+		for _, id := range ids[:n] {
+			in.IDs = append(in.IDs, state.ID(id))
+		}
+		e.cmd.InPlace = append(e.cmd.InPlace, in)
+		e.rows, ids = e.rows+n, ids[n:]
+	}
+	for waits := d.plan.Wait; len(waits) > 0; {
+		n := min(room(), len(waits))
+		for _, w := range waits[:n] {
+			e.cmd.Wait = append(e.cmd.Wait, state.Wait{ID: state.ID(w.ID), FollowUp: w.FollowUp.String()})
+		}
+		e.rows, waits = e.rows+n, waits[n:]
+	}
+	for place := d.plan.Place; len(place) > 0; {
+		n := min(room(), groupRun(place))
+		p.writeRows(e, d, place[:n])
+		e.rows, place = e.rows+n, place[n:]
+	}
+	e.cmd.Evals = append(e.cmd.Evals, evals...)
+	e.ends = append(e.ends, d)
+}
+
+func (e *entry) full() bool { return e.rows >= maxRows || len(e.cmd.Evals) >= maxEntryEvals }
+
+// lastOpen is the entry that work is added to.
+func (p *planner) lastOpen() *entry {
+	if n := len(p.open); n > 0 && !p.open[n-1].full() {
+		return p.open[n-1]
+	}
+	p.open = append(p.open, &entry{})
+	return p.open[len(p.open)-1]
+}
+
+// groupRun is how many placements at the front of rows are of one group.
+func groupRun(rows []scheduler.Placement) int {
+	n := 1
+	for n < len(rows) && rows[n].Group == rows[0].Group {
+		n++
+	}
+	return n
+}
+
+// writeRows adds placements of one group.
+func (p *planner) writeRows(e *entry, d *planned, rows []scheduler.Placement) {
+	g := state.PlaceGroup{
+		Job: state.RefOf(d.job), Group: rows[0].Group, EvalID: d.plan.Eval.ID, Rows: make([]state.Placement, len(rows)),
+	}
+	if gp := d.plan.Groups[g.Group]; gp != nil {
+		g.Metric = gp.Metric
+	}
+	for i := range rows {
+		r := &rows[i]
+		p.occupied[state.ID(r.ID)] = struct{}{}
+		g.Rows[i] = state.Placement{
+			ID: state.ID(r.ID), Index: r.Index, Node: r.Node, Ports: r.Ports, Previous: state.ID(r.Previous), Tracker: r.Tracker,
+		}
+	}
+	e.cmd.Place = append(e.cmd.Place, g)
+}
