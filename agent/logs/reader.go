@@ -36,6 +36,7 @@ type Reader struct {
 	file  *os.File // nil: none is open
 	index uint64   // of file, or the lowest that is to be opened next
 	pos   int64    // in that file
+	sure  bool     // the position was sought or reached: a later file in its place means that some was lost
 	lost  bool     // file was reported as deleted
 
 	end *position // where reading stops, nil: nowhere
@@ -156,7 +157,7 @@ func (r *Reader) seek(files []position, off int64) error {
 }
 
 func (r *Reader) move(to position) error {
-	r.index, r.pos, r.lost = to.index, to.off, false
+	r.index, r.pos, r.sure, r.lost = to.index, to.off, true, false
 	if r.file == nil {
 		return nil
 	}
@@ -320,12 +321,12 @@ func (r *Reader) openNext() (Chunk, error) {
 		if err != nil {
 			return Chunk{}, err
 		}
-		missed := next != r.index && (r.index > 0 || r.pos > 0)
+		missed := next != r.index && r.sure
 		c := Chunk{File: fileName(r.base, r.index), Offset: r.pos, Event: EventDeleted}
 		if next != r.index {
 			r.pos = 0
 		}
-		r.file, r.index = file, next
+		r.file, r.index, r.sure = file, next, true
 		if missed {
 			return c, nil
 		}
