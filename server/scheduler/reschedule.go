@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"time"
 
 	"github.com/brumehq/brume/api"
@@ -50,22 +51,27 @@ func nextDelay(policy *api.Reschedule, events []*api.RescheduleEvent) time.Durat
 		last := events[n-1].Delay
 		switch policy.DelayFunction {
 		case api.DelayExponential:
-			delay = max(delay, 2*last)
+			delay = max(delay, sum(last, last))
 		case api.DelayFibonacci:
 			before := time.Duration(0)
 			if n > 1 && events[n-2].Delay <= last {
 				before = events[n-2].Delay // not the end of a longer back-off before a reset
 			}
-			delay = max(delay, last+before)
-		}
-		if policy.MaxDelay <= 0 && delay < last {
-			delay = last // overflow
+			delay = max(delay, sum(last, before))
 		}
 	}
 	if policy.MaxDelay > 0 {
 		delay = min(delay, policy.MaxDelay)
 	}
 	return delay
+}
+
+// sum adds two delays, up to the longest that there is.
+func sum(a, b time.Duration) time.Duration {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // tracked is the tracker of the allocation that replaces a, which failed on the node prev.
