@@ -13,7 +13,7 @@ import (
 const uniquePrefix = "unique."
 
 // Class digests what feasibility depends on and nodes have in common: datacenter, pool, class, attributes, metadata,
-// and which drivers work. What begins with "unique." is left out: a rule that reads it is decided for each node.
+// which drivers there are and whether they work. What begins with "unique." is left out: a rule that reads it is decided for each node.
 func (n *Node) Class() string {
 	h := sha256.New()
 	write(h, n.Datacenter, n.NodePool, n.NodeClass)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // UnmarshalJSON replaces j by what the JSON says and the defaults for what it leaves out or gives as null. Keys match
@@ -195,6 +196,9 @@ func label(kind string, raw []byte, otherwise string) string {
 }
 
 func (d *jobDecoder) scalar(path string, raw []byte, v reflect.Value) {
+	if simple(raw, v) {
+		return
+	}
 	err := json.Unmarshal(raw, v.Addr().Interface())
 	var te *json.UnmarshalTypeError
 	switch {
@@ -203,6 +207,31 @@ func (d *jobDecoder) scalar(path string, raw []byte, v reflect.Value) {
 	case err != nil:
 		d.fail(path, "%v", err)
 	}
+}
+
+// simple stores the values that most members have, without encoding/json's cost; it returns false for any other.
+func simple(raw []byte, v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		if raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 || !utf8.Valid(raw) {
+			return false
+		}
+		v.SetString(string(raw[1 : len(raw)-1]))
+		return true
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(string(raw), 10, 64)
+		if err != nil || v.OverflowInt(n) {
+			return false
+		}
+		v.SetInt(n)
+		return true
+	case reflect.Bool:
+		if s := string(raw); s == "true" || s == "false" {
+			v.SetBool(s == "true")
+			return true
+		}
+	}
+	return false
 }
 
 func wanted(t reflect.Type) string {

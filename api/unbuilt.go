@@ -20,6 +20,10 @@ type Unbuilt struct {
 
 // Accepts reports whether a value, in JSON, changes nothing: it is empty or the default.
 func (u Unbuilt) Accepts(value []byte) bool {
+	switch string(value) {
+	case "false", "0", `""`, "[]", "{}", u.Default:
+		return true
+	}
 	got := significant(value)
 	return got == nil || u.Default != "" && reflect.DeepEqual(got, significant([]byte(u.Default)))
 }
