@@ -13,6 +13,12 @@ import (
 	"github.com/brumehq/brume/identity"
 )
 
+// Files of a hub's data directory that its operator uses.
+const (
+	AdminTokenFile = "admin.token" // the secret of the first API token
+	CAFile         = "ca.crt"      // what the hub's certificate chains to, PEM
+)
+
 // dataDir is the directory of one hub. Its files are readable by their owner only:
 //
 //	hub.json     what a start without flags needs; its presence means that the hub belongs to a cluster

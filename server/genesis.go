@@ -47,8 +47,8 @@ type genesis struct {
 }
 
 // open takes the data directory and completes the configuration; whether a cluster is to be made is settled here.
-func (h *Hub) open(cfg Config) error {
-	dir, err := openDataDir(cfg.DataDir)
+func (h *Hub) open() error {
+	dir, err := openDataDir(h.cfg.DataDir)
 	if err != nil {
 		return err
 	}
@@ -58,11 +58,11 @@ func (h *Hub) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	h.cfg = cfg.complete(last)
+	h.cfg = h.cfg.complete(last)
 	switch {
-	case exists && cfg.Init:
+	case exists && h.cfg.Init:
 		return api.E(api.ErrConflict, fmt.Sprintf("data directory %s holds a cluster already: start the hub without --init", dir.path))
-	case !exists && !cfg.Init && !cfg.Dev:
+	case !exists && !h.cfg.Init && !h.cfg.Dev:
 		return api.E(api.ErrNotFound, fmt.Sprintf("data directory %s holds no cluster: make one with --init, or name the directory of one with --data-dir", dir.path))
 	case exists && h.cfg.Region != last.Region:
 		return api.E(api.ErrConflict, fmt.Sprintf("region %q: this cluster is in %q", h.cfg.Region, last.Region))
@@ -146,7 +146,7 @@ func (h *Hub) makeCluster() error {
 	for _, f := range []struct {
 		name    string
 		content []byte
-	}{{"admin.token", []byte(admin + "\n")}, {"ca.crt", ca.CertPEM()}, {"node.crt", cert}} {
+	}{{AdminTokenFile, []byte(admin + "\n")}, {CAFile, ca.CertPEM()}, {"node.crt", cert}} {
 		if err := h.dir.write(f.name, f.content); err != nil {
 			return err
 		}

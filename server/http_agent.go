@@ -62,7 +62,7 @@ func (h *Hub) member(m gossip.Member) *api.Member {
 	n, _ := strconv.ParseUint(port, 10, 16)
 	status := "alive"
 	if !m.Alive {
-		status = m.Status
+		status = string(m.Status)
 	}
 	tags := map[string]string{"region": m.Meta.Region, "dc": h.cfg.Datacenter, "id": m.Meta.NodeID, "build": api.CompatVersion, "port": strconv.Itoa(int(m.Meta.RPCPort))}
 	name := m.Name
