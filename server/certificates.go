@@ -24,7 +24,7 @@ func (h *Hub) loadCredentials() error {
 	if err != nil {
 		return err
 	}
-	ca, err := os.ReadFile(h.dir.file("ca.crt"))
+	ca, err := os.ReadFile(h.dir.file(CAFile))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,29 +31,46 @@ type route struct {
 	open bool // needs no token
 }
 
+// routeTable is the whole API.
+func routeTable() []route {
+	return slices.Concat(jobRoutes, workRoutes, nodeRoutes, agentRoutes, unbuiltRoutes)
+}
+
+// nodeVerb begins the paths below one node. They are told apart by their verb: the mux cannot order them against
+// /v1/node/pool/{name}.
+const nodeVerb = "/v1/node/{id}/"
+
 // routes returns the HTTP API.
 func (h *Hub) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range [][]route{jobRoutes, workRoutes, nodeRoutes, agentRoutes, unbuiltRoutes} {
-		for _, rt := range table {
-			mux.Handle(rt.path, h.handler(rt))
+	verbs := map[string]http.Handler{}
+	for _, rt := range routeTable() {
+		if verb, ok := strings.CutPrefix(rt.path, nodeVerb); ok {
+			verbs[verb] = h.handler(rt)
+			continue
 		}
+		mux.Handle(rt.path, h.handler(rt))
 	}
+	mux.HandleFunc(nodeVerb+"{verb}", func(w http.ResponseWriter, r *http.Request) {
+		if serve, ok := verbs[r.PathValue("verb")]; ok {
+			serve.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	})
 	return mux
 }
 
 // Routes lists the API as "METHOD /path", for tests that must cover each of them.
 func Routes() []string {
 	var out []string
-	for _, table := range [][]route{jobRoutes, workRoutes, nodeRoutes, agentRoutes, unbuiltRoutes} {
-		for _, rt := range table {
-			for _, m := range []struct {
-				method string
-				e      endpoint
-			}{{http.MethodGet, rt.get}, {http.MethodPut, rt.put}, {http.MethodDelete, rt.del}} {
-				if m.e != nil {
-					out = append(out, m.method+" "+rt.path)
-				}
+	for _, rt := range routeTable() {
+		for _, m := range []struct {
+			method string
+			serve  endpoint
+		}{{http.MethodGet, rt.get}, {http.MethodPut, rt.put}, {http.MethodDelete, rt.del}} {
+			if m.serve != nil {
+				out = append(out, m.method+" "+rt.path)
 			}
 		}
 	}
