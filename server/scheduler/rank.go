@@ -207,22 +207,26 @@ func (p *placer) obstacle(i int32) obstacle {
 }
 
 func (p *placer) portObstacle(node *nodePorts) obstacle {
-	need := p.dynamic
 	for k, ask := range p.ports {
-		if ask.Value == 0 {
-			continue
-		}
-		if !node.open(ask.Value) {
+		if ask.Value > 0 && !node.open(ask.Value) {
 			return obstacle{kind: portTaken, which: k}
 		}
-		if node.lo <= ask.Value && ask.Value <= node.hi {
-			need++
-		}
 	}
-	if p.dynamic > 0 && need > node.free {
+	if p.dynamic > 0 && p.inRange(node) > node.free {
 		return obstacle{kind: dynamicShort}
 	}
 	return obstacle{}
+}
+
+// inRange is how many ports of a node's dynamic range an allocation takes: the dynamic ones, and static ones that lie there.
+func (p *placer) inRange(node *nodePorts) int {
+	n := p.dynamic
+	for _, ask := range p.ports {
+		if node.lo <= ask.Value && ask.Value <= node.hi {
+			n++
+		}
+	}
+	return n
 }
 
 // dimension names an obstacle as explanations count it.

@@ -339,7 +339,7 @@ func (b *nearest) shortages() []string {
 		}
 		misses = append(misses, fmt.Sprintf("port %s=%d is %s", port.Label, port.Value, state))
 	case dynamicShort:
-		misses = append(misses, fmt.Sprintf("%d dynamic ports wanted, %d free", p.dynamic, node.free))
+		misses = append(misses, fmt.Sprintf("%d dynamic ports wanted, %d free", p.inRange(node), node.free))
 	}
 	return misses
 }
