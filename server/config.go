@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/link"
 )
 
 // Config says how a hub runs. Addresses are host:port and port 0 takes a free one; an empty address, name, region or
@@ -44,12 +44,12 @@ type Addrs struct {
 }
 
 // Wires replaces the hub's contacts with the world, so that whole clusters run in one process in virtual time. The zero
-// value is the real world; Raft and Disk go together.
+// value is the real world.
 type Wires struct {
-	Listen func(network, addr string) (net.Listener, error)                  // nil: net.Listen
-	Dial   func(ctx context.Context, network, addr string) (net.Conn, error) // nil: net.Dialer
-	Gossip memberlist.Transport                                              // nil: UDP and TCP
-	Disk   *RaftDisk                                                         // nil: files below DataDir
+	Listen func(addr string) (net.Listener, error) // nil: TCP
+	Dial   link.DialFunc                           // nil: TCP
+	Gossip memberlist.Transport                    // nil: UDP and TCP
+	Disk   *RaftDisk                               // nil: files below DataDir
 }
 
 // RaftDisk is where Raft keeps its log, its term and its snapshots.

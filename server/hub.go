@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,27 +71,34 @@ func (h *Hub) close() error {
 
 // Run runs a hub until ctx ends (then it returns nil) or something stops it, and has ended all that it started when it
 // returns. A directory without a cluster is an error that says what to do, unless cfg asks for one to be made.
-func Run(ctx context.Context, cfg Config) error {
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
+func Run(ctx context.Context, cfg Config) error { return newHub(cfg).run(ctx) }
+
+func newHub(cfg Config) *Hub {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	h := &Hub{stop: stop, log: cfg.Log, store: state.New(), links: newLinks(), started: time.Now(), caught: make(chan struct{})}
-	h.fsm = newFSM(h.store, stop)
-	err := h.run(ctx, cfg)
+	return &Hub{
+		cfg: cfg, log: cfg.Log, store: state.New(), links: newLinks(), started: time.Now(), caught: make(chan struct{}),
+	}
+}
+
+func (h *Hub) run(ctx context.Context) error {
+	if err := h.cfg.Validate(); err != nil {
+		return err
+	}
+	ctx, h.stop = context.WithCancelCause(ctx)
+	defer h.stop(nil)
+	h.fsm = newFSM(h.store, h.stop)
+	err := h.work(ctx)
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		err = cause
 	}
 	return errors.Join(err, h.close())
 }
 
-// run starts everything in order and returns when all of it has ended; close does the rest.
-func (h *Hub) run(ctx context.Context, cfg Config) error {
-	if err := h.open(cfg); err != nil {
+// work starts everything in order and returns when all of it has ended; close does the rest.
+func (h *Hub) work(ctx context.Context) error {
+	if err := h.open(); err != nil {
 		return err
 	}
 	rpc, err := h.listen(&h.addrs.RPC, h.cfg.RPC)
@@ -203,17 +209,17 @@ func (h *Hub) awaitState(ctx context.Context) bool {
 func (h *Hub) listen(bound *string, addr string) (net.Listener, error) {
 	open := h.cfg.Wires.Listen
 	if open == nil {
-		open = net.Listen
+		open = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
 	host, port := splitPort(addr)
 	_, had := splitPort(*bound)
 	var ln net.Listener
 	err := errors.New("no earlier port")
 	if port == 0 && had != 0 {
-		ln, err = open("tcp", net.JoinHostPort(host, fmt.Sprint(had)))
+		ln, err = open(joinPort(host, had))
 	}
 	if err != nil {
-		if ln, err = open("tcp", addr); err != nil {
+		if ln, err = open(addr); err != nil {
 			return nil, err
 		}
 	}
@@ -229,19 +235,7 @@ func (h *Hub) listen(bound *string, addr string) (net.Listener, error) {
 
 // dialHub opens a Raft connection to another hub.
 func (h *Hub) dialHub(ctx context.Context, addr string) (net.Conn, error) {
-	dial := h.cfg.Wires.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	raw, err := dial(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	conn := tls.Client(raw, h.creds.ClientConfig(link.ALPNRaft))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, raw.Close())
-	}
-	return conn, nil
+	return link.DialTLS(ctx, addr, h.creds.ClientConfig(link.ALPNRaft), h.cfg.Wires.Dial)
 }
 
 // openDisk opens Raft's log and snapshots.
