@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +24,17 @@ var jobRoutes = []route{
 	{path: "/v1/job/{id}/evaluations", get: reads(query{keys: jobEvalKeys, find: listJobEvals})},
 }
 
-// absentOfJob are the fields of a job that filters may name though nothing is behind them yet.
-var absentOfJob = []string{"Periodic", "ParameterizedJob", "Multiregion", "Migrate"}
+// filteredJob is a job as filters see it: fields that have nothing behind them yet are nil.
+func filteredJob(j *api.Job) any {
+	fields := map[string]any{}
+	for f, v := range reflect.ValueOf(j).Elem().Fields() {
+		fields[f.Name] = v.Interface()
+	}
+	for _, absent := range []string{"Periodic", "ParameterizedJob", "Multiregion"} {
+		fields[absent] = (*struct{})(nil)
+	}
+	return fields
+}
 
 func jobTables(*read) []state.Key {
 	return []state.Key{state.TableKey(state.Jobs), state.TableKey(state.Summaries)}
@@ -62,11 +72,10 @@ func listJobs(_ *Hub, snap *state.Snapshot, q *read) (answer, error) {
 	rows, next, err := list(q, listing[*api.Job, *api.JobListStub]{
 		objects: snap.Jobs(q.namespace, q.prefix),
 		key:     func(j *api.Job) string { return j.Namespace + "/" + j.ID },
-		full:    func(j *api.Job) any { return j },
+		full:    filteredJob,
 		row: func(j *api.Job) *api.JobListStub {
 			return jobStub(j, snap.Summary(j.Namespace, j.ID), withMeta)
 		},
-		absent: absentOfJob,
 	})
 	return answer{rows, max(snap.TableIndex(state.Jobs), snap.TableIndex(state.Summaries)), next}, err
 }

@@ -44,12 +44,11 @@ type listing[T, R any] struct {
 	created func(T) uint64 // not nil: pages and reversed lists are in this order
 	full    func(T) any    // the object that filters are about
 	row     func(T) R
-	absent  []string // fields of the full object that are not built: a filter finds them nil
 }
 
 // list returns the page that q asks for and the token of the next.
 func list[T, R any](q *read, l listing[T, R]) (rows []R, next string, err error) {
-	match, err := filter(q.filter, l.absent)
+	match, err := filter(q.filter)
 	if err != nil {
 		return nil, "", err
 	}
@@ -108,15 +107,11 @@ func before(p page, key string) bool {
 }
 
 // filter compiles a filter over full objects, by the names of their fields; nil matches all.
-func filter(expr string, absent []string) (func(any) (bool, error), error) {
+func filter(expr string) (func(any) (bool, error), error) {
 	if expr == "" {
 		return nil, nil
 	}
-	opts := []bexpr.Option{bexpr.WithMaxExpressions(maxFilterExprs)}
-	for _, name := range absent {
-		opts = append(opts, bexpr.WithLocalVariable(name, nil, (*struct{})(nil)))
-	}
-	eval, err := bexpr.CreateEvaluator(expr, opts...)
+	eval, err := bexpr.CreateEvaluator(expr, bexpr.WithMaxExpressions(maxFilterExprs))
 	if err != nil {
 		return nil, api.E(api.ErrInvalid, fmt.Sprintf("failed to create result paginator: failed to read filter expression: %v", err))
 	}
