@@ -328,7 +328,7 @@ func parseList(text string) ([]uint16, bool) {
 		}
 		a, errA := strconv.ParseUint(from, 10, 16)
 		b, errB := strconv.ParseUint(to, 10, 16)
-		if errors.Join(errA, errB) != nil || b < a {
+		if errors.Join(errA, errB) != nil || b < a || len(ids) > math.MaxUint16 {
 			return nil, false
 		}
 		for id := a; id <= b; id++ {

@@ -56,7 +56,8 @@ const (
 	opList     = "list"
 	opShutdown = "shutdown"
 
-	lockWait = 5 * time.Second
+	lockWait    = 5 * time.Second
+	acceptRetry = 500 * time.Millisecond
 )
 
 // ServeSink is the node's log process. It serves cfg.Socket until ctx is done or a client asks for its shutdown, then
@@ -83,7 +84,7 @@ func ServeSink(ctx context.Context, cfg SinkConfig) error {
 	defer stop()
 	s := &sink{loop: l, log: cfg.Log, stop: stop, conns: map[net.Conn]bool{}}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.accept(ln) })
+	wg.Go(func() { s.accept(ctx, ln) })
 	wg.Go(func() {
 		<-ctx.Done()
 		ln.Close()
@@ -151,9 +152,13 @@ type sink struct {
 	over  bool
 }
 
-func (s *sink) accept(ln *net.UnixListener) {
+// accept serves clients until ln is closed. While there are no descriptors left for one it tries again: the streams that
+// are open go on.
+func (s *sink) accept(ctx context.Context, ln *net.UnixListener) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
 	for {
 		conn, err := ln.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
@@ -161,8 +166,12 @@ func (s *sink) accept(ln *net.UnixListener) {
 		}
 		if err != nil {
 			s.log.Warn("log process accepts no connection", "err", err)
-			s.stop() // out of descriptors, say: the agent starts another, and the pipes keep what they hold
-			return
+			retry.Reset(acceptRetry)
+			select {
+			case <-ctx.Done():
+			case <-retry.C:
+			}
+			continue
 		}
 		if !s.keep(conn) {
 			conn.Close()
@@ -216,7 +225,11 @@ func (s *sink) serve(conn *net.UnixConn) error {
 		} else if err != nil {
 			return err
 		}
-		if err := enc.Encode(s.answer(req)); err != nil {
+		resp, ok := s.answer(req)
+		if !ok {
+			return nil // the client sees the connection end
+		}
+		if err := enc.Encode(resp); err != nil {
 			return err
 		}
 		if req.Op == opShutdown {
@@ -226,10 +239,10 @@ func (s *sink) serve(conn *net.UnixConn) error {
 	}
 }
 
-func (s *sink) answer(req request) response {
-	var resp response
+// answer does what a client asks; false if the loop has ended.
+func (s *sink) answer(req request) (resp response, ok bool) {
 	var err error
-	ran := s.loop.do(func() {
+	ok = s.loop.do(func() {
 		switch req.Op {
 		case opOpen:
 			if req.Stream == nil {
@@ -246,13 +259,10 @@ func (s *sink) answer(req request) response {
 			err = api.E(api.ErrInvalid, fmt.Sprintf("unknown request %q", req.Op))
 		}
 	})
-	if !ran {
-		err = ErrSinkGone
-	}
 	if err != nil {
 		resp.Error, resp.Kind = err.Error(), api.KindName(err)
 	}
-	return resp
+	return resp, ok
 }
 
 func checkPeer(conn *net.UnixConn) error {

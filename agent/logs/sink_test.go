@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -352,6 +353,89 @@ func TestRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.rule, tt.err, tt.kind)
 		}
 	}
+	if list, err := c.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("List() = %v, %v, want nothing open", list, err)
+	}
+}
+
+func TestAKilledLogProcessIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s", "sink.sock")
+	spec := testSpec(t, dir)
+	sink := startSink(t, socket, spec)
+	c := dial(t, socket)
+	kill(t, sink)
+	<-c.Done()
+	if _, err := c.List(t.Context()); !errors.Is(err, ErrSinkGone) {
+		t.Errorf("List() after the kill: %v, want ErrSinkGone", err)
+	}
+}
+
+// TestAFloodStarvesNoOther: what a quiet stream holds is moved before the log process answers its next request, however
+// much others write.
+func TestAFloodStarvesNoOther(t *testing.T) {
+	c := serve(t)
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	defer wg.Wait()
+	defer close(stop)
+	open := func(name string) *os.File {
+		t.Helper()
+		spec := testSpec(t, t.TempDir())
+		spec.ID, spec.MaxFiles, spec.MaxFileSize = name, 2, 1<<20
+		if err := c.Open(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		return hold(t, spec.FIFO)
+	}
+	for i := range 4 {
+		pipe := open(fmt.Sprint("flood", i))
+		wg.Go(func() {
+			for data := make([]byte, 64<<10); ; {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = pipe.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+					_, _ = pipe.Write(data)
+				}
+			}
+		})
+	}
+	quiet := open("quiet")
+	for n := int64(1); n <= 100; n++ {
+		write(t, quiet, []byte("x"))
+		list, err := c.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := list[len(list)-1]; got.Spec.ID != "quiet" || got.Moved != n {
+			t.Fatalf("%s has %d bytes moved, want %d", got.Spec.ID, got.Moved, n)
+		}
+	}
+}
+
+func TestClientsAskAtOnce(t *testing.T) {
+	c := serve(t)
+	var wg sync.WaitGroup
+	for i := range 16 {
+		spec := testSpec(t, t.TempDir())
+		spec.ID = fmt.Sprint(i)
+		wg.Go(func() {
+			for range 20 {
+				if err := c.Open(t.Context(), spec); err != nil {
+					t.Error(err)
+				}
+				if _, err := c.List(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if err := c.Close(t.Context(), spec.ID); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 	if list, err := c.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("List() = %v, %v, want nothing open", list, err)
 	}

@@ -288,6 +288,11 @@ func (s *stream) mark() error {
 
 // drain moves what the pipe holds now. What tasks write meanwhile is not waited for.
 func (s *stream) drain() error {
+	if s.stalled != nil {
+		if err := s.mark(); err != nil {
+			return fmt.Errorf("log stream %q: %d bytes dropped: %w", s.spec.ID, s.stalled.dropped, err)
+		}
+	}
 	left, err := s.held()
 	for err == nil && left > 0 {
 		var n int64
