@@ -74,7 +74,7 @@ type Member struct {
 
 // Pool is this member's view of all members.
 type Pool struct {
-	name string
+	addr string
 	ml   *memberlist.Memberlist
 	book *book
 	meta atomic.Pointer[[]byte]
@@ -88,7 +88,7 @@ func New(cfg Config) (*Pool, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
-	p := &Pool{name: cfg.Name, book: newBook(cfg.Name), said: cfg.Meta}
+	p := &Pool{book: newBook(cfg.Name), said: cfg.Meta}
 	meta, err := cfg.Meta.encode(false)
 	if err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
@@ -112,6 +112,7 @@ func New(cfg Config) (*Pool, error) {
 	if p.ml, err = memberlist.Create(mc); err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
+	p.addr = p.ml.LocalNode().Address()
 	p.book.run()
 	return p, nil
 }
@@ -168,7 +169,7 @@ func (p *Pool) Members() []Member {
 func (p *Pool) Events() <-chan Event { return p.book.events }
 
 // Addr returns the address (host:port) that other members use.
-func (p *Pool) Addr() string { return p.ml.LocalNode().Address() }
+func (p *Pool) Addr() string { return p.addr }
 
 // SetMeta changes what this member says of itself.
 func (p *Pool) SetMeta(m Meta) error {
