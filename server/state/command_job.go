@@ -116,6 +116,12 @@ func (c RegisterJob) apply(t *txn) (any, error) {
 		j.CreateIndex, j.Version = t.index, 0
 		e = &jobEdit{}
 		e.job = j
+		for ev := range t.evalsByJob(j.Namespace, j.ID) { // of a job of that name that was purged
+			e.evalsIndex = max(e.evalsIndex, ev.ModifyIndex)
+			if evalOpen(ev) {
+				e.open++
+			}
+		}
 		t.keepEdit(e)
 		t.setVersion(e, j)
 	case !sameJob(e.job, j):

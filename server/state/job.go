@@ -102,7 +102,6 @@ type jobEdit struct {
 	jobRow
 	was     *jobRow // nil: a new job
 	changed bool
-	counted bool // its summary changed
 }
 
 // editJob returns the job's row to be changed, or nil if there is no such job.
@@ -127,21 +126,6 @@ func (t *txn) keepEdit(e *jobEdit) {
 	}
 	t.jobOf[JobName{e.job.Namespace, e.job.ID}] = e
 	t.jobEdits = append(t.jobEdits, e)
-}
-
-// editJobOf returns the job's row if it still is the registration that v belongs to.
-func (t *txn) editJobOf(v *version) *jobEdit {
-	u := t.useOf[v]
-	if u == nil {
-		u = t.use(v, 0)
-	}
-	if !u.looked {
-		u.looked = true
-		if e := t.editJob(v.job.Namespace, v.job.ID); e != nil && e.job.CreateIndex == v.job.CreateIndex {
-			u.job = e
-		}
-	}
-	return u.job
 }
 
 // dropEdit forgets the edit of a job that is gone.
@@ -169,14 +153,14 @@ func (e *jobEdit) setQueued(queued map[string]int) {
 	for i := range e.groups {
 		g := &e.groups[i]
 		if n := queued[g.name]; g.Queued != n {
-			g.Queued, e.changed, e.counted = n, true, true
+			g.Queued, e.changed = n, true
 		}
 	}
 }
 
 // setVersion makes v the job's present version.
 func (e *jobEdit) setVersion(v *version) {
-	e.version, e.job, e.changed, e.counted = v, v.job, true, true
+	e.version, e.job, e.changed = v, v.job, true
 	for i := range e.groups {
 		e.groups[i].healthy = 0
 	}
@@ -231,7 +215,7 @@ func (t *txn) settleJob(e *jobEdit) {
 		t.jobsAt = t.index
 		t.touch(TableKey(Jobs), JobKey(namespace, id))
 	}
-	if e.counted {
+	if e.was == nil || !slices.Equal(e.groups, e.was.groups) {
 		t.summariesAt, e.summaryIndex = t.index, t.index
 		t.touch(TableKey(Summaries), SummaryKey(namespace, id))
 	}
@@ -242,22 +226,27 @@ func (t *txn) settleJob(e *jobEdit) {
 // versionUse gathers what an entry changes of the references to one version.
 type versionUse struct {
 	version *version
-	delta   int
-	job     *jobEdit // nil if its registration is gone
-	looked  bool
+	refs    int      // more than before
+	job     *jobEdit // nil if the registration that the version belongs to is gone
 }
 
-func (t *txn) use(v *version, n int) *versionUse {
+func (t *txn) use(v *version) *versionUse {
+	if t.lastUse != nil && t.lastUse.version == v {
+		return t.lastUse
+	}
 	u := t.useOf[v]
 	if u == nil {
 		u = &versionUse{version: v}
+		if e := t.editJob(v.job.Namespace, v.job.ID); e != nil && e.job.CreateIndex == v.job.CreateIndex {
+			u.job = e
+		}
 		if t.useOf == nil {
 			t.useOf = make(map[*version]*versionUse)
 		}
 		t.useOf[v] = u
 		t.uses = append(t.uses, u)
 	}
-	u.delta += n
+	t.lastUse = u
 	return u
 }
 
@@ -265,10 +254,10 @@ func (t *txn) use(v *version, n int) *versionUse {
 func (t *txn) settleVersion(u *versionUse) {
 	t.touch(TableKey(Allocs), u.version.key)
 	row := t.versions.get(&versionRow{version: u.version})
-	if row == nil || u.delta == 0 {
+	if row == nil || u.refs == 0 {
 		return
 	}
-	next := &versionRow{version: row.version, refs: row.refs + u.delta}
+	next := &versionRow{version: row.version, refs: row.refs + u.refs}
 	t.versions.put(t.index, next)
 	t.forgetVersion(next)
 }

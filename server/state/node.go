@@ -130,7 +130,7 @@ func (t *txn) statusChanged(n *api.Node) {
 }
 
 func (t *txn) nodeEvent(n *api.Node, message string) {
-	e := api.NodeEvent{Message: message, Subsystem: "Cluster", Timestamp: timeOf(t.time), CreateIndex: t.index}
+	e := api.NodeEvent{Message: message, Subsystem: "Cluster", Details: map[string]string{}, Timestamp: timeOf(t.time), CreateIndex: t.index}
 	last := n.Events[max(0, len(n.Events)-maxNodeEvents+1):]
 	n.Events = append(slices.Clone(last), e)
 }

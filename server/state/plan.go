@@ -342,10 +342,10 @@ func (t *txn) placeGroup(g *PlaceGroup, out *Planned) {
 	t.origins++
 	for i := range g.Rows {
 		p := &g.Rows[i]
-		if t.row(p.ID) != nil {
-			continue // placed already
-		}
 		if group < 0 || !t.takesWork(p.Node) {
+			if t.row(p.ID) != nil {
+				continue // placed already
+			}
 			out.Dropped = append(out.Dropped, p.ID)
 			if !slices.Contains(out.Requeued, g.EvalID) {
 				out.Requeued = append(out.Requeued, g.EvalID)
@@ -357,9 +357,10 @@ func (t *txn) placeGroup(g *PlaceGroup, out *Planned) {
 			modifyIndex: t.index, allocModifyIndex: t.index, modifyTime: t.time}
 		if p.Previous != (ID{}) || p.Tracker != nil {
 			r.extra = &extra{previous: p.Previous, tracker: p.Tracker}
+		}
+		if t.addAlloc(r) {
 			t.replaced(p.Previous, p.ID)
 		}
-		t.putAlloc(r, true)
 	}
 }
 
@@ -395,3 +396,14 @@ func (t *txn) requeue(evals []*api.Evaluation, ids []string) {
 }
 
 func (s *rows) row(id ID) *Row { return s.allocs.get(&Row{id: id}) }
+
+// row and nodeByOrdinal look up without allocating a key each time.
+func (t *txn) row(id ID) *Row {
+	t.rowKey.id = id
+	return t.allocs.get(&t.rowKey)
+}
+
+func (t *txn) nodeByOrdinal(ordinal uint32) *api.Node {
+	t.nodeKey.Ordinal = ordinal
+	return t.nodes.getBy(nodesByOrdinal, &t.nodeKey)
+}

@@ -138,6 +138,10 @@ func (s *Snapshot) Evals(prefix string) iter.Seq[*api.Evaluation] {
 
 // EvalsByJob yields a job's evaluations, oldest first.
 func (s *Snapshot) EvalsByJob(namespace, id string) iter.Seq[*api.Evaluation] {
+	return s.evalsByJob(namespace, id)
+}
+
+func (s *rows) evalsByJob(namespace, id string) iter.Seq[*api.Evaluation] {
 	return func(yield func(*api.Evaluation) bool) {
 		for e := range s.evals.from(evalsByJob, &api.Evaluation{Namespace: namespace, JobID: id}) {
 			if e.Namespace != namespace || e.JobID != id || !yield(e) {

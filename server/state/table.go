@@ -76,7 +76,22 @@ func (t *table[R]) getBy(n int, pivot *R) *R {
 // put adds a row in place of the one with the same primary key, which it returns.
 func (t *table[R]) put(index uint64, row *R) (old *R) {
 	prev, _ := t.trees[0].Set(t.orders[0].item(row))
-	old = prev.row
+	t.follow(index, prev.row, row)
+	return prev.row
+}
+
+// add adds a row unless there is one with the same primary key.
+func (t *table[R]) add(index uint64, row *R) bool {
+	if prev, taken := t.trees[0].Set(t.orders[0].item(row)); taken {
+		t.trees[0].Set(prev)
+		return false
+	}
+	t.follow(index, nil, row)
+	return true
+}
+
+// follow makes the secondary keys agree with the primary one, which had old (or nil) and has row now.
+func (t *table[R]) follow(index uint64, old, row *R) {
 	for n := 1; n < len(t.trees); n++ {
 		it := t.orders[n].item(row)
 		if old != nil {
@@ -87,7 +102,6 @@ func (t *table[R]) put(index uint64, row *R) (old *R) {
 		t.trees[n].Set(it)
 	}
 	t.at, t.changed = index, true
-	return old
 }
 
 // remove deletes the row with the primary key of pivot and returns it, or nil.

@@ -15,7 +15,11 @@ type txn struct {
 	jobOf    map[JobName]*jobEdit
 	uses     []*versionUse
 	useOf    map[*version]*versionUse
+	lastUse  *versionUse
 	origins  uint32
+
+	rowKey  Row // for look-ups
+	nodeKey api.Node
 }
 
 func (t *txn) touch(keys ...Key) { t.touched = append(t.touched, keys...) }
@@ -41,6 +45,10 @@ func (t *txn) putEval(e *api.Evaluation) {
 		}
 	}
 	t.evals.put(t.index, e)
+	if old != nil && (old.Namespace != e.Namespace || old.JobID != e.JobID) {
+		t.evalChanged(old, nil)
+		old = nil
+	}
 	t.evalChanged(old, e)
 }
 
@@ -82,19 +90,25 @@ func (t *txn) evalChanged(old, e *api.Evaluation) {
 	}
 }
 
-// putAlloc adds or replaces an allocation. desired says that the change is one that its node has to act on.
+// addAlloc adds an allocation, unless it is there already.
+func (t *txn) addAlloc(r *Row) bool {
+	if !t.allocs.add(t.index, r) {
+		return false
+	}
+	t.touch(AllocKey(r.id), NodeDesired(r.node))
+	t.count(r, 1)
+	return true
+}
+
+// putAlloc replaces an allocation. desired says that the change is one that its node has to act on.
 func (t *txn) putAlloc(r *Row, desired bool) {
 	old := t.allocs.put(t.index, r)
 	t.touch(AllocKey(r.id))
 	if desired {
 		t.touch(NodeDesired(r.node))
 	}
-	t.use(r.version, 1)
 	t.count(r, 1)
-	if old != nil {
-		t.use(old.version, -1)
-		t.count(old, -1)
-	}
+	t.count(old, -1)
 }
 
 // deleteAlloc forgets an allocation that its node has finished with.
@@ -105,18 +119,19 @@ func (t *txn) deleteAlloc(id ID) {
 	}
 	t.allocs.remove(t.index, old)
 	t.touch(AllocKey(id), NodeDesired(old.node))
-	t.use(old.version, -1)
 	t.count(old, -1)
 	t.forgetNodeRef(old.node)
 }
 
-// count adds n times what a row contributes to its job's counts.
+// count adds n times what a row contributes to the references of its version and to its job's counts.
 func (t *txn) count(r *Row, n int) {
-	j := t.editJobOf(r.version)
+	u := t.use(r.version)
+	u.refs += n
+	j := u.job
 	if j == nil {
 		return
 	}
-	j.allocsIndex, j.changed, j.counted = t.index, true, true
+	j.allocsIndex, j.changed = t.index, true
 	g := j.group(r.Group())
 	*g.bucket(r.status) += n
 	if !r.ClientTerminal() {
