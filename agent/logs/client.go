@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/brumehq/brume/api"
 )
@@ -40,23 +37,6 @@ func DialSink(ctx context.Context, socket string) (*SinkClient, error) {
 	c := &SinkClient{conn: conn, done: make(chan struct{})}
 	go c.read() // ends with the connection; Detach waits for it
 	return c, nil
-}
-
-// AwaitSink is DialSink for a log process that was just started: it tries until the process answers or ctx is done.
-func AwaitSink(ctx context.Context, socket string) (*SinkClient, error) {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		c, err := DialSink(ctx, socket)
-		if err == nil || !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) {
-			return c, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-tick.C:
-		}
-	}
 }
 
 // Open makes the log process collect a stream. It is idempotent: a stream that is open already goes on, with the limits

@@ -27,6 +27,11 @@ func TestMain(m *testing.M) {
 	case "sink":
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		err = ServeSink(context.Background(), SinkConfig{Socket: os.Args[1], Log: log})
+	case "small-disk-sink":
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		if err = unix.Mount("none", os.Args[2], "tmpfs", 0, "size="+smallDisk); err == nil {
+			err = ServeSink(context.Background(), SinkConfig{Socket: os.Args[1], Log: log})
+		}
 	case "writer":
 		err = writeNumbers(os.Args[1], os.Args[2])
 	}
@@ -35,6 +40,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 }
+
+// smallDisk is the size of the disk that the role small-disk-sink has for itself.
+const smallDisk = "256k"
 
 // role makes a command that runs this binary in another role.
 func role(t *testing.T, name string, args ...string) *exec.Cmd {

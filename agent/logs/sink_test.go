@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,16 +102,24 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	_ = cmd.Wait() // says that it was killed
 }
 
+// dial reaches a log process that may just have been started.
 func dial(t *testing.T, socket string) *SinkClient {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	c, err := AwaitSink(ctx, socket)
-	if err != nil {
-		t.Fatal(err)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(10 * time.Second)
+	for {
+		c, err := DialSink(t.Context(), socket)
+		if err == nil {
+			t.Cleanup(func() { _ = c.Detach() })
+			return c
+		}
+		select {
+		case <-late:
+			t.Fatal(err)
+		case <-tick.C:
+		}
 	}
-	t.Cleanup(func() { _ = c.Detach() })
-	return c
 }
 
 // testSpec makes a log directory and a pipe below dir. The pipe is held open by the test, as the keeper does.
@@ -310,6 +319,46 @@ func TestShutdownKeepsWhatThePipesHold(t *testing.T) {
 	}
 	if got := string(stored(t, filepath.Join(spec.Root, spec.Dir), spec.Base)); got != "last words\n" {
 		t.Errorf("kept %q", got)
+	}
+}
+
+// TestAFullDiskTakesBytesUpToTheLast fills a real disk in the middle of a splice and then makes room.
+func TestAFullDiskTakesBytesUpToTheLast(t *testing.T) {
+	dir := t.TempDir()
+	spec := testSpec(t, dir)
+	socket := filepath.Join(dir, "sink.sock")
+	cmd := role(t, "small-disk-sink", socket, filepath.Join(spec.Root, spec.Dir))
+	cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
+	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("SKIP userns: %v", err)
+	}
+	defer kill(t, cmd)
+	c := dial(t, socket)
+	logDir := filepath.Join(fmt.Sprintf("/proc/%d/root", cmd.Process.Pid), spec.Root, spec.Dir) // as the log process sees it
+	ballast := filepath.Join(logDir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 128<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Open(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	pipe := hold(t, spec.FIFO)
+	data := bytesAt(0, 160<<10)
+	write(t, pipe, data)
+	list, err := c.List(t.Context())
+	if err != nil || !strings.Contains(list[0].Stalled, unix.ENOSPC.Error()) || list[0].Dropped != 0 {
+		t.Errorf("with a full disk List() = %+v, %v", list, err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := stored(t, logDir, spec.Base); !bytes.Equal(got, data) {
+		t.Errorf("kept %d bytes that are not the %d written", len(got), len(data))
 	}
 }
 

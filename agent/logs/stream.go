@@ -242,7 +242,7 @@ func (s *stream) turn(now time.Time) int64 {
 	if err != nil {
 		s.stall(now, err)
 	} else if s.stalled != nil {
-		s.log.Warn("log stream goes on", "dropped", s.stalled.dropped, "err", s.stalled.cause)
+		s.log.Info("log stream goes on")
 		s.stalled = nil
 	}
 	return n
@@ -282,6 +282,7 @@ func (s *stream) mark() error {
 		return err
 	}
 	s.size += int64(n)
+	s.log.Warn("log output was dropped", "bytes", s.stalled.dropped, "err", s.stalled.cause)
 	s.stalled.dropped = 0
 	return nil
 }

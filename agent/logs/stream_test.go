@@ -5,6 +5,7 @@ package logs
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -258,5 +259,31 @@ func TestSpecsAreChecked(t *testing.T) {
 				t.Errorf("Validate() = %v, want %q", err, tt.fault)
 			}
 		})
+	}
+}
+
+// BenchmarkMove moves 64 KiB at a time from a pipe into files of 10 MiB.
+func BenchmarkMove(b *testing.B) {
+	dir := b.TempDir()
+	spec := StreamSpec{
+		ID: "x", FIFO: filepath.Join(dir, "fifo"), Dir: dir, Base: "web.stdout", MaxFiles: 2, MaxFileSize: 10 << 20,
+	}
+	if err := MakeFIFO(spec.FIFO); err != nil {
+		b.Fatal(err)
+	}
+	s, err := openStream(spec, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.close()
+	data := make([]byte, pipeBytes)
+	b.SetBytes(pipeBytes)
+	for b.Loop() {
+		if _, err := unix.Write(s.pipe, data); err != nil {
+			b.Fatal(err)
+		}
+		if n, err := s.move(turnBytes); n != pipeBytes {
+			b.Fatal(n, err)
+		}
 	}
 }
