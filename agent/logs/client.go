@@ -92,7 +92,7 @@ func (c *SinkClient) ask(ctx context.Context, req request) (response, error) {
 	_, err = c.conn.Write(append(line, '\n'))
 	c.mu.Unlock()
 	if err != nil {
-		c.conn.Close() // half a request may be out; the reader ends all that wait
+		_ = c.conn.Close() // half a request may be out; the reader ends all that wait
 		return response{}, fmt.Errorf("%w: %w", ErrSinkGone, err)
 	}
 	select {
@@ -135,7 +135,7 @@ func (c *SinkClient) read() {
 		c.mu.Unlock()
 		wait <- resp
 	}
-	c.conn.Close()
+	_ = c.conn.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = true

@@ -61,7 +61,7 @@ func (c *copier) discard(pipe int, limit int64) int64 {
 	var n int64
 	for n < limit {
 		k, err := unix.Splice(pipe, nil, c.null, nil, int(limit-n), unix.SPLICE_F_NONBLOCK)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || k == 0 {

@@ -43,13 +43,13 @@ func openDirectory(root, dir string) (*directory, error) {
 			continue
 		}
 		if name == ".." {
-			unix.Close(fd)
+			_ = unix.Close(fd)
 			return nil, fmt.Errorf("open %s: %w: leads upwards", dir, api.ErrInvalid)
 		}
 		next, err := retryEINTR(func() (int, error) {
 			return unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		})
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		if err != nil {
 			return nil, fmt.Errorf("open %s in %s: at %q: %w", dir, root, name, err)
 		}
@@ -77,7 +77,7 @@ func (d *directory) indexes(base string) ([]uint64, error) {
 			}
 		}
 		seen += len(entries)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -119,7 +119,7 @@ func (d *directory) reopen(name string) (fd int, size int64, err error) {
 		return -1, 0, err
 	}
 	if st.Nlink != 1 || int(st.Uid) != os.Geteuid() {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, 0, fmt.Errorf("%s: %w: not made by the log process", name, api.ErrConflict)
 	}
 	return fd, st.Size, nil
@@ -135,11 +135,11 @@ func (d *directory) openRegular(name string, mode int) (int, *unix.Stat_t, error
 	}
 	st := new(unix.Stat_t)
 	if err := unix.Fstat(fd, st); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, nil, pathError("stat", name, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, nil, fmt.Errorf("%s: %w: not a regular file", name, api.ErrConflict)
 	}
 	return fd, st, nil
@@ -174,7 +174,7 @@ func (d *directory) remove(name string) error {
 func retryEINTR(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

@@ -98,7 +98,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	if err != nil && req.Context().Err() == nil {
 		h.log.Warn("log stream broken off", "alloc", id, "err", err)
-		fmt.Fprintln(w, err) // the status is sent; what remains is to say it in the stream
+		_, _ = fmt.Fprintln(w, err) // the status is sent; what remains is to say it in the stream
 	}
 }
 
@@ -110,7 +110,7 @@ func openAt(dir *os.Root, q query) (r *Reader, err error) {
 	}
 	defer func() {
 		if err != nil {
-			r.Close()
+			_ = r.Close()
 		}
 	}()
 	switch {
@@ -134,7 +134,7 @@ func pour(ctx context.Context, r *Reader, buf []byte, out *output) (bool, error)
 			return any, err
 		}
 		c, err := r.Next(buf)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return any, nil
 		}
 		if err != nil {
@@ -253,5 +253,5 @@ func refuse(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	io.WriteString(w, err.Error())
+	_, _ = io.WriteString(w, err.Error()) // a client that has gone needs no answer
 }

@@ -82,7 +82,7 @@ func (l *loop) run(stopped func() bool) error {
 	events := make([]unix.EpollEvent, 128)
 	for !stopped() {
 		n, err := unix.EpollWait(l.epoll, events, l.timeout(time.Now()))
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

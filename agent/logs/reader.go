@@ -186,7 +186,7 @@ func (r *Reader) tailOf(f position, t *tail) (off int64, found bool, err error) 
 	for end := f.off; end > 0; {
 		start := max(0, end-int64(len(buf)))
 		n, err := file.ReadAt(buf[:end-start], start)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, false, err
 		}
 		if at, ok := t.scan(buf[:n]); ok {
@@ -234,7 +234,7 @@ func (r *Reader) Next(buf []byte) (Chunk, error) {
 			}
 		}
 		c, err := r.read(buf)
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			return c, err
 		}
 		if r.end != nil && r.index >= r.end.index {
@@ -246,7 +246,7 @@ func (r *Reader) Next(buf []byte) (Chunk, error) {
 		if err != nil {
 			return Chunk{}, err
 		}
-		if c, err := r.read(buf); err != io.EOF {
+		if c, err := r.read(buf); !errors.Is(err, io.EOF) {
 			return c, err
 		}
 		if !later {

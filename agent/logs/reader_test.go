@@ -58,7 +58,7 @@ func TestReadersSeeTheStream(t *testing.T) {
 		for {
 			c, err := r.Next(make([]byte, 100))
 			got.take(c, err)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 		}
@@ -84,7 +84,7 @@ func TestAStoppedReaderStops(t *testing.T) {
 			w.write(rapid.IntRange(1, 100).Draw(rt, "n"))
 			c, err := r.Next(make([]byte, 150))
 			got.take(c, err)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 		}
@@ -114,7 +114,7 @@ func TestTailIsTheLastLines(t *testing.T) {
 		buf := make([]byte, 64)
 		for {
 			c, err := r.Next(buf)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			w.must(err)
@@ -135,7 +135,7 @@ type received struct {
 }
 
 func (g *received) take(c Chunk, err error) {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return
 	}
 	if err != nil {
@@ -264,7 +264,7 @@ func TestReadersAreToldWhatHappensToAFile(t *testing.T) {
 		var got []Chunk
 		for {
 			c, err := r.Next(make([]byte, 10))
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

@@ -87,7 +87,7 @@ func ServeSink(ctx context.Context, cfg SinkConfig) error {
 	wg.Go(func() { s.accept(ctx, ln) })
 	wg.Go(func() {
 		<-ctx.Done()
-		ln.Close()
+		_ = ln.Close()
 		s.hangUp()
 		l.do(func() {}) // wakes it
 	})
@@ -112,13 +112,13 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			_ = f.Close()
 			return nil, pathError("lock", path, err)
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
+			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w: another log process serves", path, api.ErrConflict)
 		case <-tick.C:
 		}
@@ -174,7 +174,7 @@ func (s *sink) accept(ctx context.Context, ln *net.UnixListener) {
 			continue
 		}
 		if !s.keep(conn) {
-			conn.Close()
+			_ = conn.Close()
 			continue
 		}
 		wg.Go(func() {
@@ -197,7 +197,7 @@ func (s *sink) keep(conn net.Conn) bool {
 }
 
 func (s *sink) forget(conn net.Conn) {
-	conn.Close()
+	_ = conn.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, conn)
@@ -208,7 +208,7 @@ func (s *sink) hangUp() {
 	defer s.mu.Unlock()
 	s.over = true
 	for conn := range s.conns {
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 
@@ -220,7 +220,7 @@ func (s *sink) serve(conn *net.UnixConn) error {
 	dec, enc := json.NewDecoder(conn), json.NewEncoder(conn)
 	for {
 		var req request
-		if err := dec.Decode(&req); err == io.EOF {
+		if err := dec.Decode(&req); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

@@ -161,7 +161,7 @@ func stored(t *testing.T, dir, base string) []byte {
 	buf := make([]byte, 64<<10)
 	for {
 		c, err := r.Next(buf)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {

@@ -66,11 +66,11 @@ func openStream(spec StreamSpec, c *copier, log *slog.Logger) (*stream, error) {
 		return nil, err
 	}
 	if s.dir, err = openDirectory(spec.Root, spec.Dir); err != nil {
-		unix.Close(s.pipe)
+		_ = unix.Close(s.pipe)
 		return nil, err
 	}
 	if err := s.resume(); err != nil {
-		s.close()
+		_ = s.close()
 		return nil, err
 	}
 	return s, nil
@@ -85,11 +85,11 @@ func openPipe(path string) (int, inode, error) {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, inode{}, pathError("open pipe", path, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, inode{}, fmt.Errorf("open pipe %s: %w: not a pipe", path, api.ErrInvalid)
 	}
 	return fd, inode{uint64(st.Dev), st.Ino}, nil
@@ -124,7 +124,7 @@ func (s *stream) next(from uint64) error {
 		return err
 	}
 	if s.file >= 0 {
-		unix.Close(s.file)
+		_ = unix.Close(s.file)
 	}
 	s.file, s.size = fd, 0
 	s.files = append(s.files, index)
@@ -171,7 +171,7 @@ func (s *stream) move(budget int64) (int64, error) {
 		n += k
 		s.size += k
 		s.moved += k
-		if err == unix.EAGAIN || (err == nil && k == 0) {
+		if errors.Is(err, unix.EAGAIN) || (err == nil && k == 0) {
 			return n, nil
 		}
 		if err != nil {
@@ -189,10 +189,10 @@ func (s *stream) put(limit int64) (int64, error) {
 	for {
 		off := s.size
 		k, err := unix.Splice(s.pipe, nil, s.file, &off, int(limit), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		switch err {
-		case unix.EINTR:
+		switch {
+		case errors.Is(err, unix.EINTR):
 			continue
-		case unix.EINVAL:
+		case errors.Is(err, unix.EINVAL):
 			s.log.Warn("file system refuses splice: a kill of the log process may repeat output")
 			s.copies = true
 			return s.copier.copy(s.pipe, s.file, s.size, limit)
