@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,7 +37,17 @@ type world struct {
 	disk   *RaftDisk
 	dir    string
 	hub    *Hub
-	stop   func() // ends the hub and waits
+	done   chan error // what ended the hub
+	stop   func()     // ends the hub and waits
+}
+
+// newWorld is a network without a hub yet.
+func newWorld(t *testing.T, dir string) *world {
+	store := raft.NewInmemStore()
+	return &world{
+		t: t, net: link.NewMemory(), gossip: gossip.NewNetwork(), dir: dir,
+		disk: &RaftDisk{Logs: store, Stable: store, Snapshots: raft.NewInmemSnapshotStore()},
+	}
 }
 
 // bubble runs f against a fresh hub in virtual time.
@@ -44,11 +55,7 @@ func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		store := raft.NewInmemStore()
-		w := &world{
-			t: t, net: link.NewMemory(), gossip: gossip.NewNetwork(), dir: dir,
-			disk: &RaftDisk{Logs: store, Stable: store, Snapshots: raft.NewInmemSnapshotStore()},
-		}
+		w := newWorld(t, dir)
 		defer w.net.Close()
 		w.startHub(Config{Init: true})
 		defer func() { w.stop() }()
@@ -73,6 +80,7 @@ func (w *world) startHub(cfg Config) {
 	w.hub = newHub(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	w.done = done
 	go func() { done <- w.hub.run(ctx) }()
 	w.stop = func() {
 		cancel()
@@ -106,6 +114,8 @@ type fakeAgent struct {
 	mu     sync.Mutex
 	allocs map[string]*api.Allocation // that it was told to run
 	jobs   map[string]uint64          // alloc -> version
+
+	answers atomic.Int64 // of the watch
 }
 
 // behaviour is how a fake agent's tasks fare.
@@ -257,6 +267,7 @@ func (a *fakeAgent) watch(ctx context.Context) {
 			}
 			return
 		}
+		a.answers.Add(1)
 		for i, alloc := range got.Allocs {
 			a.take(ctx, alloc, got.Versions[i])
 		}

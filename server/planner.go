@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	maxRows       = 4000        // of placements and stops in one entry; more stalls small writes
-	maxEntryEvals = 200         // they carry explanations of up to a few KiB
-	inFlight      = 2           // entries of the planner in Raft at once
-	retryFailed   = time.Minute // until an evaluation whose plan was refused is looked at again
+	maxRows       = 4000             // of placements and stops in one entry; more stalls small writes
+	maxEntryEvals = 200              // they carry explanations of up to a few KiB
+	inFlight      = 2                // entries of the planner in Raft at once
+	retryFailed   = time.Minute      // until an evaluation whose plan was refused is looked at again
+	explainEvery  = 10 * time.Second // between two explanations of one blocked evaluation
 )
 
 // planner is the scheduling loop of one term: it takes open evaluations by priority, lets the scheduler place them one

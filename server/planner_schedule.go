@@ -2,6 +2,8 @@ package server
 
 import (
 	"crypto/rand"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -13,7 +15,11 @@ import (
 // schedule looks at one job and adds what is decided to the open entries.
 func (p *planner) schedule(w *jobWork) {
 	snap := p.h.store.Snapshot()
-	eval, twins := w.take()
+	eval, twins := w.take(snap)
+	if eval == nil {
+		p.queue.done(w)
+		return
+	}
 	req := scheduler.Request{
 		Eval: eval, Job: snap.Job(w.name.Namespace, w.name.ID), Allocs: allocsOf(snap, w.name), Now: time.Now(),
 	}
@@ -23,8 +29,10 @@ func (p *planner) schedule(w *jobWork) {
 	rand.Read(req.Seed[:])
 	plan := scheduler.Schedule(p.view, req)
 	if eval.Status == api.EvalStatusBlocked && plan.Eval.Status == api.EvalStatusBlocked && plan.Empty() {
-		p.queue.done(w) // still no room: nothing that is worth an entry
-		return
+		if quiet := p.stillBlocked(eval, plan.Eval, req.Now); quiet {
+			p.queue.done(w)
+			return
+		}
 	}
 	plan.Eval.SnapshotIndex = snap.Index()
 	evals := slices.Concat([]*api.Evaluation{plan.Eval}, plan.FollowUp)
@@ -39,23 +47,52 @@ func (p *planner) schedule(w *jobWork) {
 	p.write(&planned{work: w, job: req.Job, plan: plan, changes: p.changes}, evals)
 }
 
-// take picks the evaluation to schedule: the newest one that a user waits for, else the oldest, else the blocked one. The
-// others that were ready are its twins: what they ask for is looked at as well.
-func (w *jobWork) take() (eval *api.Evaluation, twins []*api.Evaluation) {
+// stillBlocked reports whether an evaluation that was tried again and found no room is not worth an entry: its explanation
+// is as it was, or so fresh that it may be wrong for a moment; then it is looked at once more.
+func (p *planner) stillBlocked(was, is *api.Evaluation, now time.Time) bool {
+	if sameExplanation(was, is) {
+		return true
+	}
+	next := time.Unix(0, was.ModifyTime).Add(explainEvery)
+	if !next.After(now) {
+		return false
+	}
+	p.queue.look(was, next)
+	return true
+}
+
+// sameExplanation compares why two evaluations could not be placed, but for how long it took to find out.
+func sameExplanation(a, b *api.Evaluation) bool {
+	return maps.EqualFunc(a.FailedTGAllocs, b.FailedTGAllocs, func(x, y *api.AllocMetric) bool {
+		if x == nil || y == nil {
+			return x == y
+		}
+		xc, yc := *x, *y
+		xc.AllocationTime, yc.AllocationTime = 0, 0
+		return reflect.DeepEqual(xc, yc)
+	})
+}
+
+// take picks the evaluation to schedule: the newest one that a user waits for, else the oldest, else the blocked one; nil
+// if none is open any more. The others that were ready are its twins: what they ask for is looked at as well.
+func (w *jobWork) take(snap *state.Snapshot) (eval *api.Evaluation, twins []*api.Evaluation) {
 	w.retry = false
-	if len(w.ready) == 0 {
+	ready := slices.DeleteFunc(w.ready, func(e *api.Evaluation) bool { // news of it may have come twice
+		now := snap.Eval(e.ID)
+		return now == nil || now.Status != api.EvalStatusPending
+	})
+	w.ready = nil
+	if len(ready) == 0 {
 		return w.blocked, nil
 	}
 	at := 0
-	for i, e := range w.ready {
+	for i, e := range ready {
 		if e.TriggeredBy == api.EvalTriggerJobRegister || e.TriggeredBy == api.EvalTriggerJobDeregister {
 			at = i
 		}
 	}
-	eval = w.ready[at]
-	twins = slices.Delete(w.ready, at, at+1)
-	w.ready = nil
-	return eval, twins
+	eval = ready[at]
+	return eval, slices.Delete(ready, at, at+1)
 }
 
 // twin is an evaluation that ended with another one of its job, and as that did.

@@ -53,9 +53,15 @@ func (p *planner) read(n news) {
 		p.queue.wake(classes)
 	}
 	now := time.Now()
-	for _, id := range append(n.evals, p.queue.due(now)...) {
+	for _, id := range n.evals {
 		if e := snap.Eval(id); e != nil {
 			p.queue.put(e, now)
+		}
+	}
+	for _, id := range p.queue.due(now) {
+		if e := snap.Eval(id); e != nil {
+			p.queue.put(e, now)
+			p.queue.again(e)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package server
 
 import (
-	"cmp"
 	"container/heap"
+	"math"
 	"slices"
 	"time"
 
@@ -15,7 +15,7 @@ import (
 type queue struct {
 	jobs    map[state.JobName]*jobWork
 	ready   jobHeap
-	delayed evalHeap
+	delayed delays
 }
 
 // jobWork is what is to be done for one job.
@@ -48,7 +48,7 @@ func (q *queue) put(e *api.Evaluation, now time.Time) {
 		w.blocked = e
 	case e.Status != api.EvalStatusPending:
 	case e.WaitUntil.After(now):
-		heap.Push(&q.delayed, e)
+		q.look(e, e.WaitUntil)
 	case !slices.ContainsFunc(w.ready, func(o *api.Evaluation) bool { return o.ID == e.ID }):
 		w.ready = append(w.ready, e)
 	}
@@ -87,11 +87,14 @@ func (q *queue) done(w *jobWork) {
 	q.settle(w)
 }
 
+// look has an evaluation come back through due at a time.
+func (q *queue) look(e *api.Evaluation, at time.Time) { heap.Push(&q.delayed, delay{at, e.ID}) }
+
 // due returns the ids of delayed evaluations whose time has come.
 func (q *queue) due(now time.Time) []string {
 	var ids []string
-	for len(q.delayed) > 0 && !q.delayed[0].WaitUntil.After(now) {
-		ids = append(ids, heap.Pop(&q.delayed).(*api.Evaluation).ID)
+	for len(q.delayed) > 0 && !q.delayed[0].until.After(now) {
+		ids = append(ids, heap.Pop(&q.delayed).(delay).id)
 	}
 	return ids
 }
@@ -101,7 +104,15 @@ func (q *queue) nextDue() time.Time {
 	if len(q.delayed) == 0 {
 		return time.Time{}
 	}
-	return q.delayed[0].WaitUntil
+	return q.delayed[0].until
+}
+
+// again makes a job's blocked evaluation ready.
+func (q *queue) again(e *api.Evaluation) {
+	if w := q.jobs[jobName(e.Namespace, e.JobID)]; w != nil && w.blocked != nil && w.blocked.ID == e.ID {
+		w.retry = true
+		q.settle(w)
+	}
 }
 
 // wake makes the blocked evaluations ready that may find room on a node of one of the classes.
@@ -126,27 +137,38 @@ func mayUse(e *api.Evaluation, class string) bool {
 	return e.EscapedComputedClass || eligible || !known
 }
 
-// jobHeap orders ready jobs: higher priority first, then who has waited longer.
+// jobHeap orders ready jobs: higher priority first, then what was asked for before what is tried again, then who has
+// waited longer. So thousands of jobs that wait for room do not hold up a new one.
 type jobHeap []*jobWork
 
-// urgency is a job's highest priority and the creation of the evaluation that has waited longest.
-func (w *jobWork) urgency() (priority int, since uint64) {
-	since = ^uint64(0)
-	for _, e := range w.ready {
-		priority, since = max(priority, e.Priority), min(since, e.CreateIndex)
-	}
+// urgency is what a job is ordered by.
+type urgency struct {
+	priority int
+	retry    bool
+	since    uint64
+}
+
+func (w *jobWork) urgency() urgency {
 	if len(w.ready) == 0 && w.blocked != nil {
-		return w.blocked.Priority, w.blocked.CreateIndex
+		return urgency{w.blocked.Priority, true, w.blocked.CreateIndex}
 	}
-	return priority, since
+	u := urgency{since: math.MaxUint64}
+	for _, e := range w.ready {
+		u.priority, u.since = max(u.priority, e.Priority), min(u.since, e.CreateIndex)
+	}
+	return u
 }
 
 func (h jobHeap) Len() int { return len(h) }
 func (h jobHeap) Less(i, j int) bool {
-	pi, si := h[i].urgency()
-	pj, sj := h[j].urgency()
-	return cmp.Or(cmp.Compare(pj, pi), cmp.Compare(si, sj), cmp.Compare(h[i].name.Namespace, h[j].name.Namespace),
-		cmp.Compare(h[i].name.ID, h[j].name.ID)) < 0
+	a, b := h[i].urgency(), h[j].urgency()
+	switch {
+	case a.priority != b.priority:
+		return a.priority > b.priority
+	case a.retry != b.retry:
+		return b.retry
+	}
+	return a.since < b.since
 }
 func (h jobHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
@@ -165,16 +187,22 @@ func (h *jobHeap) Pop() any {
 	return w
 }
 
-// evalHeap orders delayed evaluations by when they are due.
-type evalHeap []*api.Evaluation
+// delay is an evaluation to be looked at later.
+type delay struct {
+	until time.Time
+	id    string
+}
 
-func (h evalHeap) Len() int           { return len(h) }
-func (h evalHeap) Less(i, j int) bool { return h[i].WaitUntil.Before(h[j].WaitUntil) }
-func (h evalHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *evalHeap) Push(x any)        { *h = append(*h, x.(*api.Evaluation)) }
-func (h *evalHeap) Pop() any {
+// delays is a heap of them by time.
+type delays []delay
+
+func (h delays) Len() int           { return len(h) }
+func (h delays) Less(i, j int) bool { return h[i].until.Before(h[j].until) }
+func (h delays) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *delays) Push(x any)        { *h = append(*h, x.(delay)) }
+func (h *delays) Pop() any {
 	last := len(*h) - 1
-	e := (*h)[last]
-	(*h)[last], *h = nil, (*h)[:last]
-	return e
+	d := (*h)[last]
+	*h = (*h)[:last]
+	return d
 }
