@@ -12,6 +12,9 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
+// settleTime is longer than the longest probe: an interval of one second, stretched eightfold when it fails.
+const settleTime = 20 * time.Second
+
 // Network connects the members of a test in memory. A packet to a member that is gone or cut off is lost and a stream
 // to it fails at once, so that no sender ever waits; it works in testing/synctest bubbles.
 type Network struct {
@@ -56,6 +59,10 @@ func (n *Network) setCut(addr string, cut bool) {
 	defer n.mu.Unlock()
 	n.cut[addr] = cut
 }
+
+// Settle waits until what closed members had under way (probes, with their timers) has ended. memberlist's Shutdown does
+// not wait for it, and a bubble whose test has returned stands still: call it last.
+func (n *Network) Settle() { time.Sleep(settleTime) }
 
 // route returns the transport at to, nil if what from sends does not arrive.
 func (n *Network) route(from, to string) *transport {
