@@ -65,7 +65,9 @@ func (p *problems) update(where string, j *Job, u *Update) {
 		return
 	}
 	if j.Type == JobTypeBatch {
-		p.add(where, "update", "batch jobs have none")
+		if where == "" || j.Update == nil { // else it is the job's, reported there
+			p.add(where, "update", "batch jobs have none")
+		}
 		return
 	}
 	where = strings.TrimSpace(where + " update")

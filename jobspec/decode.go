@@ -3,6 +3,7 @@ package jobspec
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -35,7 +36,9 @@ type custom struct {
 func (d *decoder) fill(b block, v reflect.Value, where string, own custom) {
 	s := schemas()[v.Type()]
 	d.places[place{where, ""}] = b.at
-	d.label(b, s, v)
+	if !d.label(b, s, v) {
+		d.bad[place{where, "name"}] = true
+	}
 	seen := make(map[string]hcl.Range)
 	for _, a := range sortedAttributes(b.body) {
 		seen[a.Name] = a.NameRange
@@ -61,7 +64,7 @@ func (d *decoder) fill(b block, v reflect.Value, where string, own custom) {
 			switch {
 			case known && (f.block || f.both):
 				d.child(child, f, v, position{where, i, byKind[child.kind]}, seen)
-			case known:
+			case known || slices.Contains(own.names, child.kind):
 				d.fail(child.at, "Argument written as a block", "%s is an argument: %s = …", child.kind, child.kind)
 			default:
 				d.refuse(child.at, child.kind, s, own)
@@ -76,15 +79,19 @@ type position struct {
 	i, n  int
 }
 
-func (d *decoder) label(b block, s *schema, v reflect.Value) {
+// label stores a block's label and reports whether it has the labels that it should.
+func (d *decoder) label(b block, s *schema, v reflect.Value) bool {
 	switch {
 	case s.label < 0 && len(b.labels) > 0:
 		d.fail(b.at, "Wrong labels", "A %s block has none.", b.kind)
+		return false
 	case s.label >= 0 && len(b.labels) != 1:
 		d.fail(b.at, "Wrong labels", "A %s block has one label, its name.", b.kind)
+		return false
 	case s.label >= 0:
 		v.Field(s.label).SetString(b.labels[0])
 	}
+	return true
 }
 
 // refuse reports a block or argument that is not built, or unknown.
@@ -110,10 +117,10 @@ func (d *decoder) attribute(a *hclsyntax.Attribute, ctx *hcl.EvalContext, v refl
 		if ok && !changesNothing(u, val) {
 			d.fail(a.SrcRange, "Not supported yet", "%s is not supported yet.", a.Name)
 		}
+	case f.block && !f.both || !known && slices.Contains(own.names, a.Name):
+		d.fail(a.NameRange, "Block written as an argument", "%s is a block: %s { … }", a.Name, a.Name)
 	case !known:
 		d.refuse(a.NameRange, a.Name, s, own)
-	case f.block && !f.both:
-		d.fail(a.NameRange, "Block written as an argument", "%s is a block: %s { … }", a.Name, a.Name)
 	default:
 		d.set(a, ctx, v.Field(f.index), place{where, a.Name})
 	}

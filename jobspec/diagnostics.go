@@ -54,7 +54,10 @@ func (p *parser) err() error {
 	if len(list) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(list, func(a, b *hcl.Diagnostic) int { return cmp.Compare(start(a), start(b)) })
+	slices.SortStableFunc(list, func(a, b *hcl.Diagnostic) int {
+		x, y := subject(a), subject(b)
+		return cmp.Or(cmp.Compare(x.Filename, y.Filename), cmp.Compare(x.Start.Byte, y.Start.Byte))
+	})
 	return &Error{Diags: list, sources: p.sources, secrets: p.secrets}
 }
 
@@ -68,11 +71,11 @@ func (p *parser) warnings() []string {
 	return list
 }
 
-func start(d *hcl.Diagnostic) int {
+func subject(d *hcl.Diagnostic) hcl.Range {
 	if d.Subject == nil {
-		return 0
+		return hcl.Range{}
 	}
-	return d.Subject.Start.Byte
+	return *d.Subject
 }
 
 func headline(d *hcl.Diagnostic) string {
@@ -86,6 +89,9 @@ func headline(d *hcl.Diagnostic) string {
 	return fmt.Sprintf("%s:%d,%d: %s", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column, text)
 }
 
+// maxExcerpt is how much of a line an excerpt shows, in bytes.
+const maxExcerpt = 160
+
 // excerpt writes the line at which a range starts, and marks the range in it.
 func excerpt(b *strings.Builder, src []byte, at hcl.Range) {
 	if at.Start.Byte > len(src) {
@@ -96,6 +102,11 @@ func excerpt(b *strings.Builder, src []byte, at hcl.Range) {
 	line = strings.TrimRight(line, "\r")
 	from := min(at.Start.Byte-begin, len(line))
 	to := min(max(at.End.Byte-begin, from), len(line))
+	if len(line) > maxExcerpt { // show what is around the range only
+		cut := max(from-maxExcerpt/2, 0)
+		line = line[cut:min(cut+maxExcerpt, len(line))]
+		from, to = from-cut, min(to-cut, len(line))
+	}
 	// The mark repeats the line's tabs, so that it stands under the text whatever a tab's width is.
 	indent := strings.Map(func(r rune) rune {
 		if r == '\t' {

@@ -29,6 +29,7 @@ func (d *decoder) jobBlock(b block) {
 		d.job.ID, d.job.Name = b.labels[0], b.labels[0]
 	} else {
 		d.fail(b.at, "Wrong labels", "A job block has one label, its id.")
+		d.bad[place{"", "id"}] = true
 	}
 	b.labels = nil
 	d.fill(b, reflect.ValueOf(d.job).Elem(), "", custom{
@@ -77,11 +78,14 @@ func (d *decoder) custom(b block, elem reflect.Value, where string) custom {
 func (d *decoder) port(b block, n *api.Network, where string) {
 	var p api.Port
 	d.fill(b, reflect.ValueOf(&p).Elem(), d.path(b, position{where, 0, 1}), custom{})
-	if p.Value != 0 {
+	switch {
+	case len(b.labels) != 1:
+		// reported
+	case p.Value != 0:
 		n.ReservedPorts = append(n.ReservedPorts, p)
-		return
+	default:
+		n.DynamicPorts = append(n.DynamicPorts, p)
 	}
-	n.DynamicPorts = append(n.DynamicPorts, p)
 }
 
 // operators are those that a constraint may name as an argument: version = ">= 1.2" says operator and value at once.

@@ -19,14 +19,17 @@ func (p *parser) locals(ctx *hcl.EvalContext, blocks []*hclsyntax.Block) {
 		for _, c := range b.Body.Blocks {
 			p.fail(c.TypeRange, "Unexpected block", "locals holds NAME = VALUE only.")
 		}
-		p.runtime(b.Body, rootScope())
 		for _, a := range sortedAttributes(b.Body) {
 			if first, dup := l.defs[a.Name]; dup {
 				p.fail(a.NameRange, "Duplicate local", "%q is defined already, at line %d.", a.Name, first.NameRange.Start.Line)
 				continue
 			}
 			l.defs[a.Name] = a
+			p.names["local"] = append(p.names["local"], a.Name)
 		}
+	}
+	for _, b := range blocks {
+		p.runtime(b.Body, rootScope())
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.defs)) {
 		l.resolve(name)

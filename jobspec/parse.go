@@ -39,7 +39,7 @@ type File struct {
 // Parse reads a job file. Warnings are about its text only: (*api.Job).Warnings has those about what it asks for.
 // The error is an *Error, which is of kind api.ErrInvalid and lists all that is wrong.
 func Parse(filename string, src []byte, opts Options) (job *api.Job, warnings []string, err error) {
-	p := &parser{filename: filename, opts: opts, sources: map[string][]byte{filename: src}}
+	p := &parser{filename: filename, opts: opts, sources: map[string][]byte{filename: src}, names: make(map[string][]string)}
 	body, ok := p.syntax(filename, src)
 	if ok {
 		job = p.file(body)
@@ -55,8 +55,9 @@ func Parse(filename string, src []byte, opts Options) (job *api.Job, warnings []
 type parser struct {
 	filename string
 	opts     Options
-	sources  map[string][]byte // by file name, for excerpts
-	secrets  []string          // values of sensitive variables, never to be shown
+	sources  map[string][]byte   // by file name, for excerpts
+	secrets  []string            // values of sensitive variables, never to be shown
+	names    map[string][]string // of what is declared, under "var" and "local"
 	diags    hcl.Diagnostics
 }
 

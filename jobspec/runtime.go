@@ -1,8 +1,10 @@
 package jobspec
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -95,7 +97,11 @@ func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expre
 	case *hclsyntax.ParenthesesExpr:
 		sub(&e.Expression)
 	case *hclsyntax.FunctionCallExpr:
-		subAll(sub, e.Args)
+		args := e.Args
+		if e.Name == "convert" && len(args) > 1 {
+			args = args[:1] // the other is a type, which looks like a reference
+		}
+		subAll(sub, args)
 	case *hclsyntax.ConditionalExpr:
 		sub(&e.Condition, &e.TrueResult, &e.FalseResult)
 	case *hclsyntax.IndexExpr:
@@ -141,10 +147,13 @@ var onNode = regexp.MustCompile(`^(attr|node|meta|env|device|secret|[A-Z][A-Z0-9
 
 func (p *parser) traversal(e *hclsyntax.ScopeTraversalExpr, known scope) hclsyntax.Expression {
 	root := e.Traversal.RootName()
-	if known[root] {
-		return e
-	}
 	at := e.SrcRange
+	if known[root] {
+		if p.declared(e) {
+			return e
+		}
+		return &hclsyntax.LiteralValueExpr{Val: cty.DynamicVal, SrcRange: at}
+	}
 	text := strings.TrimSpace(string(p.sources[at.Filename][at.Start.Byte:at.End.Byte]))
 	if !onNode.MatchString(root) {
 		names := make([]string, 0, len(known))
@@ -158,4 +167,23 @@ func (p *parser) traversal(e *hclsyntax.ScopeTraversalExpr, known scope) hclsynt
 		p.warn(at, "Left for the node", "%q is no name of this file, so ${%s} stays as text%s", root, text, hint)
 	}
 	return &hclsyntax.LiteralValueExpr{Val: cty.StringVal("${" + text + "}"), SrcRange: at}
+}
+
+// declared reports whether a variable or local that is referred to exists, and records an error if not.
+func (p *parser) declared(e *hclsyntax.ScopeTraversalExpr) bool {
+	root := e.Traversal.RootName()
+	if root != "var" && root != "local" || len(e.Traversal) < 2 {
+		return true
+	}
+	step, ok := e.Traversal[1].(hcl.TraverseAttr)
+	if !ok || slices.Contains(p.names[root], step.Name) {
+		return true
+	}
+	kind := map[string]string{"var": "variable", "local": "local"}[root]
+	hint := ""
+	if n, ok := nearest(step.Name, p.names[root]); ok {
+		hint = fmt.Sprintf("; did you mean %s.%s?", root, n)
+	}
+	p.fail(e.SrcRange, "Undeclared "+kind, "there is no %s %q%s", kind, step.Name, hint)
+	return false
 }

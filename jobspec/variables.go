@@ -48,12 +48,13 @@ func (p *parser) variables(ctx *hcl.EvalContext, blocks, short []*hclsyntax.Bloc
 			p.declare(declared, v)
 		}
 	}
+	p.names["var"] = slices.Sorted(maps.Keys(declared))
 	p.fromEnv(ctx, declared)
 	p.fromFiles(ctx, declared)
 	p.fromFlags(ctx, declared)
 
 	values := make(map[string]cty.Value, len(declared))
-	for _, name := range slices.Sorted(maps.Keys(declared)) {
+	for _, name := range p.names["var"] {
 		v := declared[name]
 		switch {
 		case v.broken:
@@ -195,6 +196,13 @@ func (p *parser) constantString(expr hclsyntax.Expression) {
 
 // give evaluates an expression as the value of a variable. Functions may be called, other variables not.
 func (p *parser) give(v *variable, expr hclsyntax.Expression, ctx *hcl.EvalContext) {
+	for _, t := range hclsyntax.Variables(expr) {
+		if rootScope()[t.RootName()] {
+			p.fail(t.SourceRange(), "Unexpected reference", "The value of a variable cannot refer to variables and locals.")
+			v.broken = true
+			return
+		}
+	}
 	val, ok := p.value(p.literal(expr, rootScope()), &hcl.EvalContext{Functions: ctx.Functions})
 	if !ok {
 		v.broken = true
@@ -282,11 +290,7 @@ func (p *parser) giveText(ctx *hcl.EvalContext, v *variable, value, source strin
 		return
 	}
 	p.sources[source] = []byte(value)
-	at := hcl.Range{Filename: source, Start: hcl.InitialPos, End: hcl.InitialPos}
-	if len(value) > MaxSource {
-		p.fail(at, "Value too large", "A value has at most %d bytes.", MaxSource)
-		return
-	}
+	v.broken = true
 	if rng, deep := tooDeep([]byte(value), source); deep {
 		p.fail(rng, "Nested too deeply", "No job file needs that.")
 		return
@@ -294,7 +298,6 @@ func (p *parser) giveText(ctx *hcl.EvalContext, v *variable, value, source strin
 	expr, diags := hclsyntax.ParseExpression([]byte(value), source, hcl.InitialPos)
 	p.diags = append(p.diags, diags...)
 	if diags.HasErrors() {
-		v.broken = true
 		return
 	}
 	p.give(v, expr, ctx)
