@@ -3,7 +3,6 @@ package scheduler
 import (
 	"encoding/binary"
 	"fmt"
-	"testing"
 	"time"
 
 	"github.com/brumehq/brume/api"
@@ -69,10 +68,17 @@ func command(s string) func(*api.Job, *api.Group) {
 	return func(_ *api.Job, g *api.Group) { g.Tasks[0].Config = map[string]any{"command": s} }
 }
 
+// tester is a test or a property's run.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // cluster plays the part of the hub around Schedule: it keeps the allocations, commits plans to them and tells the view
 // what becomes of them.
 type cluster struct {
-	t       testing.TB
+	t       tester
 	view    *View
 	job     *api.Job
 	allocs  []Alloc
@@ -83,7 +89,7 @@ type cluster struct {
 	evalID  string
 }
 
-func newCluster(t testing.TB, job *api.Job, nodes ...*api.Node) *cluster {
+func newCluster(t tester, job *api.Job, nodes ...*api.Node) *cluster {
 	c := &cluster{t: t, view: NewView(), job: job, now: start, trigger: api.EvalTriggerJobRegister}
 	for _, n := range nodes {
 		c.view.PutNode(n)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 
@@ -12,11 +13,12 @@ import (
 	"github.com/brumehq/brume/api"
 )
 
-// Texts beyond these lengths match nothing: a job or a node cannot make the scheduler compile or scan without bound.
-// Regular expressions are RE2, so time is linear in the product of the two.
+// What is beyond these bounds matches nothing: neither a job nor a node can keep the scheduler busy. Regular expressions are
+// RE2: matching one takes time in proportion to the text's length times the program's.
 const (
-	maxPattern = 4 << 10
-	maxText    = 64 << 10
+	maxPattern = 1 << 10
+	maxProgram = 4 << 10 // instructions
+	maxText    = 4 << 10
 	maxVersion = 512
 )
 
@@ -110,6 +112,14 @@ func onceParsed[T any](parse func(string) (T, bool), match func(string, T) bool)
 
 func parsePattern(s string) (*regexp.Regexp, bool) {
 	if len(s) > maxPattern {
+		return nil, false
+	}
+	tree, err := syntax.Parse(s, syntax.Perl)
+	if err != nil {
+		return nil, false
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil || len(program.Inst) > maxProgram {
 		return nil, false
 	}
 	re, err := regexp.Compile(s)
