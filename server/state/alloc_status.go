@@ -149,7 +149,7 @@ func (d *decoder) task() taskReport {
 			*at = d.since()
 		}
 	}
-	t.events = make([]taskEvent, 0, d.count(4))
+	t.events = make([]taskEvent, 0, d.count(3))
 	before := d.time
 	for range cap(t.events) {
 		ev := d.event(before)

@@ -28,7 +28,9 @@ var (
 	worldNodes = []string{testID("node", 0).String(), testID("node", 1).String(), testID("node", 2).String()}
 )
 
-func pick[T any](rt *rapid.T, label string, from []T) T { return rapid.SampledFrom(from).Draw(rt, label) }
+func pick[T any](rt *rapid.T, label string, from []T) T {
+	return rapid.SampledFrom(from).Draw(rt, label)
+}
 
 // some draws up to three different elements.
 func some[T comparable](rt *rapid.T, label string, from []T) (out []T) {
@@ -247,10 +249,7 @@ func view(s *Snapshot) map[string]string {
 	v := map[string]string{"index": fmt.Sprint(s.Index())}
 	put := func(key string, value any) {
 		text, err := json.Marshal(value)
-		if err != nil {
-			panic(err)
-		}
-		v[key] = string(text)
+		v[key] = fmt.Sprint(string(text), err)
 	}
 	for t := range tables {
 		put(fmt.Sprintf("table %d", t), s.TableIndex(t))
