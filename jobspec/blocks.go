@@ -137,6 +137,9 @@ func (p *parser) dynamicLabels(b *hclsyntax.Block, ctx *hcl.EvalContext) ([]stri
 // value evaluates an expression. It returns false if that failed, or if the value depends on something that failed,
 // which has been reported already.
 func (p *parser) value(expr hcl.Expression, ctx *hcl.EvalContext) (cty.Value, bool) {
+	if e, ok := expr.(hclsyntax.Expression); ok {
+		expr = charged{e, p}
+	}
 	v, diags := expr.Value(ctx)
 	p.diags = append(p.diags, diags...)
 	if diags.HasErrors() || !v.IsWhollyKnown() {

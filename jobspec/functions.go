@@ -58,7 +58,7 @@ var pureFunctions = map[string]function.Function{
 // functions returns those that a job file may call. Relative paths start at opts.Dir; paths may lead anywhere that the
 // user who runs the command may read. Where files may not be read (on a hub) those that would are there to say so.
 func functions(opts Options) map[string]function.Function {
-	all := maps.Clone(pureFunctions)
+	all := bounded(pureFunctions)
 	maps.Copy(all, map[string]function.Function{
 		"abspath":    filesystem.AbsPathFunc,
 		"basename":   filesystem.BasenameFunc,

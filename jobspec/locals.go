@@ -11,7 +11,10 @@ import (
 
 // locals evaluates the locals of a file, which may refer to each other in any order, and puts them into ctx.
 func (p *parser) locals(ctx *hcl.EvalContext, blocks []*hclsyntax.Block) {
-	l := &localSet{parser: p, ctx: ctx, defs: make(map[string]*hclsyntax.Attribute), values: make(map[string]cty.Value)}
+	l := &localSet{
+		parser: p, ctx: ctx, defs: make(map[string]*hclsyntax.Attribute),
+		needs: make(map[string][]hcl.Traversal), values: make(map[string]cty.Value),
+	}
 	for _, b := range blocks {
 		if len(b.Labels) > 0 {
 			p.fail(b.DefRange(), "Wrong labels", "A locals block has none.")
@@ -28,6 +31,9 @@ func (p *parser) locals(ctx *hcl.EvalContext, blocks []*hclsyntax.Block) {
 			p.names["local"] = append(p.names["local"], a.Name)
 		}
 	}
+	for name, a := range l.defs {
+		l.needs[name] = hclsyntax.Variables(a.Expr)
+	}
 	for _, b := range blocks {
 		p.runtime(b.Body, rootScope())
 	}
@@ -41,6 +47,7 @@ type localSet struct {
 	*parser
 	ctx    *hcl.EvalContext
 	defs   map[string]*hclsyntax.Attribute
+	needs  map[string][]hcl.Traversal
 	values map[string]cty.Value // those resolved; NilVal while one is being resolved
 }
 
@@ -60,7 +67,7 @@ func (l *localSet) resolve(name string) {
 		return // the evaluation says so
 	}
 	l.values[name] = cty.NilVal
-	for _, t := range hclsyntax.Variables(a.Expr) {
+	for _, t := range l.needs[name] {
 		if t.RootName() != "local" || len(t) < 2 {
 			continue
 		}

@@ -76,7 +76,8 @@ func iteratorName(b *hclsyntax.Block) (string, bool) {
 	return b.Labels[0], true
 }
 
-// literal returns an expression with its references to unknown names replaced by their text.
+// literal returns an expression with its references to unknown names replaced by their text, and what can grow charged
+// to the budget.
 func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expression {
 	sub := func(es ...*hclsyntax.Expression) {
 		for _, e := range es {
@@ -90,6 +91,11 @@ func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expre
 		return p.traversal(e, known)
 	case *hclsyntax.TemplateExpr:
 		subAll(sub, e.Parts)
+		for i, part := range e.Parts {
+			if _, fixed := part.(*hclsyntax.LiteralValueExpr); !fixed {
+				e.Parts[i] = charged{part, p}
+			}
+		}
 	case *hclsyntax.TemplateWrapExpr:
 		sub(&e.Wrapped)
 	case *hclsyntax.TemplateJoinExpr:
@@ -102,6 +108,7 @@ func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expre
 			args = args[:1] // the other is a type, which looks like a reference
 		}
 		subAll(sub, args)
+		return charged{e, p}
 	case *hclsyntax.ConditionalExpr:
 		sub(&e.Condition, &e.TrueResult, &e.FalseResult)
 	case *hclsyntax.IndexExpr:
@@ -126,6 +133,7 @@ func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expre
 		}
 	case *hclsyntax.ForExpr:
 		sub(&e.CollExpr)
+		e.CollExpr = charged{e.CollExpr, p}
 		inner := known.with(e.KeyVar, e.ValVar)
 		for _, part := range []*hclsyntax.Expression{&e.KeyExpr, &e.ValExpr, &e.CondExpr} {
 			if *part != nil {

@@ -327,7 +327,7 @@ func (p *parser) check(ctx *hcl.EvalContext, v *variable) {
 		Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{v.name: v.value})},
 	}
 	for _, val := range v.validations {
-		ok, good := p.value(val.condition, self)
+		ok, good := p.value(p.literal(val.condition, scope{"var": true}), self)
 		if !good {
 			continue
 		}
@@ -339,7 +339,7 @@ func (p *parser) check(ctx *hcl.EvalContext, v *variable) {
 		if ok.True() {
 			continue
 		}
-		message, good := p.value(val.message, self)
+		message, good := p.value(p.literal(val.message, scope{"var": true}), self)
 		if !good {
 			continue
 		}
