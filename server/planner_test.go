@@ -269,20 +269,21 @@ func TestWatchWakesForOwnAllocations(t *testing.T) {
 
 func TestNewestLinkOfANodeWins(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		a := w.join("n1", behaviour{})
-		first := a.session
-		stop := a.stop
-		a.link()
+		first := w.join("n1", behaviour{})
+		second := &fakeAgent{t: t, w: w, name: "n1", key: first.key, creds: first.creds, node: first.node,
+			allocs: map[string]*api.Allocation{}, jobs: map[string]uint64{}}
+		second.link()
+		defer second.unlink()
 		settle(time.Second)
 		select {
-		case <-first.Done():
+		case <-first.session.Done():
 		default:
 			t.Error("the older link is still open")
 		}
-		if l := w.hub.links.get(a.key.NodeID()); l == nil {
-			t.Error("the node has no link")
+		first.unlink()
+		settle(time.Second)
+		if w.hub.links.get(first.key.NodeID()) == nil {
+			t.Error("the node lost its newer link with the older one")
 		}
-		stop()
-		a.unlink()
 	})
 }
