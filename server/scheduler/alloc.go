@@ -13,7 +13,7 @@ type Alloc struct {
 	Group string
 	Index int      // of its name: 3 for "web.api[3]"
 	Node  uint32   // ordinal of its node
-	Job   *api.Job // of the version that it runs; allocations of one version share the pointer
+	Job   *api.Job // of the version that it runs, never nil; allocations of one version share the pointer
 	Ports []uint16 // host ports it holds, as Placement.Ports
 
 	DesiredStatus string // api.AllocDesired…

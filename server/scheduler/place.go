@@ -142,32 +142,39 @@ func (p *placer) fillOutdated() {
 		p.leave(a)
 	}
 	p.survey()
-	why := p.replaced()
-	for i, a := range batch {
-		if p.place(want{index: a.Index, prev: a}) {
-			p.stop(p.g, a, why)
-			p.g.plan.Destructive++
-			continue
-		}
-		p.fail(len(batch) - i)
-		p.vacate(batch[i:], why)
-		return
+	placed := 0
+	for placed < len(batch) && p.place(want{index: batch[placed].Index, prev: batch[placed]}) {
+		placed++
 	}
+	stopped := batch[:placed:placed]
+	if placed < len(batch) {
+		p.fail(len(batch) - placed)
+		stopped = append(stopped, p.vacate(batch[placed:])...)
+	}
+	why := p.replaced()
+	gone := make(map[*Alloc]bool, len(stopped))
+	for _, a := range stopped {
+		p.stop(p.g, a, why)
+		gone[a] = true
+	}
+	p.g.plan.Destructive = len(stopped)
+	p.g.plan.Remaining += len(batch) - len(stopped)
+	p.g.kept = filter(p.g.kept, func(a *Alloc) bool { return !gone[a] })
 }
 
-// vacate decides on allocations of older versions whose replacements found no place. Those whose end makes the room are
-// stopped: the replacement follows when the node reports it. The others go on, for stopping them would gain nothing.
-func (p *placer) vacate(rest []*Alloc, why string) {
+// vacate returns those of older versions, whose replacements found no place, that are stopped all the same: their end makes
+// the room, and the replacement follows when the node reports it. The others go on, for stopping them would gain nothing.
+func (p *placer) vacate(rest []*Alloc) []*Alloc {
+	var stopped []*Alloc
 	for _, a := range rest {
 		i := p.v.slots[a.Node]
 		if p.obstacle(i).distinct() || p.makesRoom(a, i) {
-			p.stop(p.g, a, why)
-			p.g.plan.Destructive++
-			continue
+			stopped = append(stopped, a)
+		} else {
+			p.enter(i)
 		}
-		p.enter(i)
-		p.g.plan.Remaining++
 	}
+	return stopped
 }
 
 // makesRoom reports whether the replacement of a fits on a's node, in slot i, once a is gone.
@@ -182,9 +189,9 @@ func (p *placer) makesRoom(a *Alloc, i int32) bool {
 	}
 	u := UsageOf(def, a.Ports)
 	p.v.release(i, u.amounts(), u.Ports)
-	fits := p.obstacle(i).kind == fits
+	left := p.obstacle(i)
 	p.v.occupy(i, u.amounts(), u.Ports)
-	return fits
+	return left.kind == fits
 }
 
 // place puts w on the best node that has room; false: there is none.

@@ -137,6 +137,31 @@ func TestWhatGoesOnKeepsItsHost(t *testing.T) {
 	}
 }
 
+// TestWhatIsStoppedFreesItsValueForOtherGroups moves one group off a rack that another one may then use.
+func TestWhatIsStoppedFreesItsValueForOtherGroups(t *testing.T) {
+	rack := func(name string, memory int64) func(*api.Node) {
+		return func(n *api.Node) { n.Meta["rack"], n.NodeResources.Memory.MemoryMB = name, memory }
+	}
+	job := newJob("service", 1, constrained("${meta.rack}", api.OperandDistinctProperty, ""))
+	c := newCluster(t, job, newNode(1, rack("r1", 1000)))
+	c.schedule()
+	c.settle()
+	c.view.PutNode(newNode(2, rack("r2", 9000)))
+	c.job = nextVersion(job, func(j *api.Job, g *api.Group) {
+		g.Tasks[0].Resources.MemoryMB = 5000
+		other := *job.TaskGroups[0]
+		other.Name = "other"
+		j.TaskGroups = append(j.TaskGroups, &other)
+	})
+	got := map[string]uint32{}
+	for _, p := range c.schedule().Place {
+		got[p.Group] = p.Node
+	}
+	if diff := cmp.Diff(map[string]uint32{"api": 2, "other": 1}, got); diff != "" {
+		t.Errorf("nodes by group (-want +got):\n%s", diff)
+	}
+}
+
 func TestGoneGroupsAreStoppedInTheOrderOfTheirNames(t *testing.T) {
 	job := newJob("service", 1)
 	for _, name := range []string{"z", "b", "y", "a", "x"} {

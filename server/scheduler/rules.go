@@ -24,7 +24,7 @@ const (
 )
 
 // ruleset is all that a group demands of a node: what all nodes of a class answer alike, what each node must be asked, and
-// what depends on where the job's other allocations are.
+// what depends on where the job's other allocations are. The last binds placements; what runs already is not moved for it.
 type ruleset struct {
 	class []rule
 	node  []rule
