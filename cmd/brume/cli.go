@@ -71,15 +71,17 @@ func (c *cli) root() *cobra.Command {
 	root.SetErr(c.err)
 	root.SetIn(c.in)
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run a cluster:"}, &cobra.Group{ID: "use", Title: "Use it:"})
-	for _, cmd := range []*cobra.Command{c.devCmd(), c.hubCmd(), c.agentCmd(), c.joinTokenCmd()} {
-		cmd.GroupID = "run"
+	for _, cmd := range append(c.hostCmds(), c.joinTokenCmd()) {
+		if !cmd.Hidden {
+			cmd.GroupID = "run"
+		}
 		root.AddCommand(cmd)
 	}
 	for _, cmd := range []*cobra.Command{c.jobCmd(), c.allocCmd(), c.nodeCmd(), c.evalCmd()} {
 		cmd.GroupID = "use"
 		root.AddCommand(cmd)
 	}
-	root.AddCommand(c.versionCmd(), c.keeperCmd(), c.logsSinkCmd(), c.pluginCmd(), c.exampleWebCmd())
+	root.AddCommand(c.versionCmd(), c.exampleWebCmd())
 	return root
 }
 

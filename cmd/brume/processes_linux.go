@@ -13,6 +13,11 @@ import (
 	"github.com/brumehq/brume/plugins/rawexec"
 )
 
+// hostCmds are the verbs of machines that run a cluster: Linux only.
+func (c *cli) hostCmds() []*cobra.Command {
+	return []*cobra.Command{c.devCmd(), c.hubCmd(), c.agentCmd(), c.keeperCmd(), c.logsSinkCmd(), c.pluginCmd()}
+}
+
 // The verbs below are started by an agent, never by people.
 
 func (c *cli) keeperCmd() *cobra.Command {
