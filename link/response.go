@@ -24,7 +24,8 @@ var errShort = errors.New("body shorter than its Content-Length")
 type response struct {
 	st      *stream
 	req     *http.Request
-	header  http.Header
+	header  http.Header   // what is sent; the handler's until status is known
+	late    http.Header   // the handler's after that; nobody reads it
 	status  int           // 0 until known
 	buf     *bytes.Buffer // pooled; nil until something is written
 	sent    bool          // the head is on the wire; header no longer counts
@@ -39,7 +40,15 @@ func newResponse(st *stream, req *http.Request) *response {
 }
 
 // Header is as http.ResponseWriter says.
-func (w *response) Header() http.Header { return w.header }
+func (w *response) Header() http.Header {
+	if w.status == 0 {
+		return w.header
+	}
+	if w.late == nil {
+		w.late = w.header.Clone()
+	}
+	return w.late
+}
 
 // WriteHeader is as http.ResponseWriter says; informational statuses are not sent.
 func (w *response) WriteHeader(status int) {
@@ -67,6 +76,7 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, http.ErrContentLength
 	}
 	w.written += int64(len(p))
+	w.guessType(p)
 	if w.req.Method == http.MethodHead {
 		return len(p), nil
 	}
@@ -84,6 +94,16 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	return len(p), nil
+}
+
+// guessType sets the type that the first bytes of a body suggest, if the handler named none.
+func (w *response) guessType(p []byte) {
+	if w.sent || len(p) == 0 || w.header.Get("Content-Encoding") != "" {
+		return
+	}
+	if _, set := w.header["Content-Type"]; !set {
+		w.header.Set("Content-Type", http.DetectContentType(p))
+	}
 }
 
 // Flush sends what was written.
@@ -131,40 +151,34 @@ func (w *response) sendWhole() error {
 	if w.buf != nil {
 		body = w.buf.Bytes()
 	}
-	if w.bodyAllowed() && w.length < 0 && (w.req.Method != http.MethodHead || w.written > 0) {
+	// A HEAD says what GET would: no length where that would be chunked, or where the handler skipped the body.
+	head := w.req.Method == http.MethodHead
+	if w.bodyAllowed() && w.length < 0 && (!head || w.written > 0 && w.written <= maxBuffered) {
 		w.length = w.written
 		w.header.Set("Content-Length", strconv.FormatInt(w.length, 10))
 	}
 	out := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(out)
-	w.writeHead(out, body)
+	w.writeHead(out)
 	out.Write(body)
 	_, err := w.st.Write(out.Bytes())
 	return err
 }
 
 func (w *response) sendHead() error {
-	var body []byte
-	if w.buf != nil {
-		body = w.buf.Bytes()
-	}
 	if w.chunked {
 		w.header.Set("Transfer-Encoding", "chunked")
 	}
 	out := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(out)
-	w.writeHead(out, body)
+	w.writeHead(out)
 	_, err := w.st.Write(out.Bytes())
 	return err
 }
 
-// writeHead writes status and headers; body is what is known of it, to guess its type.
-func (w *response) writeHead(out *bytes.Buffer, body []byte) {
+func (w *response) writeHead(out *bytes.Buffer) {
 	if !w.bodyAllowed() {
 		w.header.Del("Content-Length")
-	}
-	if _, set := w.header["Content-Type"]; !set && len(body) > 0 {
-		w.header.Set("Content-Type", http.DetectContentType(body))
 	}
 	if _, set := w.header["Date"]; !set {
 		w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
