@@ -1,4 +1,4 @@
-package api_test
+package api
 
 import (
 	"encoding/json"
@@ -12,39 +12,36 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/brumehq/brume/api"
-	"github.com/brumehq/brume/api/apitest"
 )
 
 // The JSON files are what the public Go client sends after Job.Canonicalize: all fields, null or at its defaults.
 func TestJobOfPublicClientIsAccepted(t *testing.T) {
-	for name, want := range map[string]func(*api.Job){
-		"service": func(j *api.Job) {
+	for name, want := range map[string]func(*Job){
+		"service": func(j *Job) {
 			j.ID, j.Name, j.Datacenters = "web", "web", []string{"*"}
-			j.Constraints = []api.Constraint{{LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux"}}
+			j.Constraints = []Constraint{{LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux"}}
 			g := j.NewGroup()
 			g.Name, g.Count = "web", 3
-			g.Networks = []*api.Network{{
-				ReservedPorts: []api.Port{{Label: "admin", Value: 9000}}, DynamicPorts: []api.Port{{Label: "http"}},
+			g.Networks = []*Network{{
+				ReservedPorts: []Port{{Label: "admin", Value: 9000}}, DynamicPorts: []Port{{Label: "http"}},
 			}}
-			g.Services = []*api.Service{{
+			g.Services = []*Service{{
 				Name: "web", PortLabel: "http", Provider: "consul", AddressMode: "auto",
-				Checks: []api.ServiceCheck{{Type: "http", Path: "/", Interval: 10 * time.Second, Timeout: 2 * time.Second}},
+				Checks: []ServiceCheck{{Type: "http", Path: "/", Interval: 10 * time.Second, Timeout: 2 * time.Second}},
 			}}
 			task := g.NewTask()
 			task.Name, task.Driver = "server", "raw_exec"
 			task.Config = map[string]any{"command": "/bin/web", "args": []any{"-v"}}
 			task.Env = map[string]string{"A": "b"}
-			g.Tasks, j.TaskGroups = []*api.Task{task}, []*api.Group{g}
+			g.Tasks, j.TaskGroups = []*Task{task}, []*Group{g}
 		},
-		"batch": func(j *api.Job) {
+		"batch": func(j *Job) {
 			j.ID, j.Name, j.Datacenters, j.Priority = "work", "work", []string{"dc1"}, 20
 			g := j.NewGroup()
 			g.Name = "work"
 			task := g.NewTask()
 			task.Name, task.Driver = "once", "raw_exec"
-			g.Tasks, j.TaskGroups = []*api.Task{task}, []*api.Group{g}
+			g.Tasks, j.TaskGroups = []*Task{task}, []*Group{g}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,11 +49,11 @@ func TestJobOfPublicClientIsAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var req api.JobRegisterRequest
+			var req JobRegisterRequest
 			if err := json.Unmarshal(raw, &req); err != nil {
 				t.Fatal(err)
 			}
-			job := api.NewJob(name)
+			job := NewJob(name)
 			want(job)
 			if diff := cmp.Diff(job, req.Job); diff != "" {
 				t.Errorf("decoded job (-want +got):\n%s", diff)
@@ -71,38 +68,38 @@ func TestJobOfPublicClientIsAccepted(t *testing.T) {
 func TestAbsentAndNullAreDefaultsAndZeroStaysZero(t *testing.T) {
 	for rule, row := range map[string]struct {
 		json string
-		want func(*api.Job)
+		want func(*Job)
 	}{
-		"nothing at all": {`{}`, func(*api.Job) {}},
-		"null scalars":   {`{"Type":null,"Priority":null,"Datacenters":null,"Update":null}`, func(*api.Job) {}},
-		"zeros":          {`{"Priority":0,"Datacenters":[]}`, func(j *api.Job) { j.Priority, j.Datacenters = 0, []string{} }},
-		"keys in any letter case": {`{"id":"a","PRIORITY":7,"datacenters":["x"]}`, func(j *api.Job) {
+		"nothing at all": {`{}`, func(*Job) {}},
+		"null scalars":   {`{"Type":null,"Priority":null,"Datacenters":null,"Update":null}`, func(*Job) {}},
+		"zeros":          {`{"Priority":0,"Datacenters":[]}`, func(j *Job) { j.Priority, j.Datacenters = 0, []string{} }},
+		"keys in any letter case": {`{"id":"a","PRIORITY":7,"datacenters":["x"]}`, func(j *Job) {
 			j.ID, j.Name, j.Priority, j.Datacenters = "a", "a", 7, []string{"x"}
 		}},
-		"escaped keys":             {`{"\u0049D":"a"}`, func(j *api.Job) { j.ID, j.Name = "a", "a" }},
-		"unknown keys are ignored": {`{"Colour":"red","TaskGroups":[]}`, func(*api.Job) {}},
+		"escaped keys":             {`{"\u0049D":"a"}`, func(j *Job) { j.ID, j.Name = "a", "a" }},
+		"unknown keys are ignored": {`{"Colour":"red","TaskGroups":[]}`, func(*Job) {}},
 		"empty means the default where there is no other meaning": {
-			`{"Namespace":"","Region":"","NodePool":"","Type":""}`, func(*api.Job) {},
+			`{"Namespace":"","Region":"","NodePool":"","Type":""}`, func(*Job) {},
 		},
 		"a type after what depends on it": {
-			`{"TaskGroups":[{"Name":"g","Tasks":[{"Name":"t"}]}],"Type":"batch"}`, func(j *api.Job) {
-				*j = *api.NewJob("batch")
+			`{"TaskGroups":[{"Name":"g","Tasks":[{"Name":"t"}]}],"Type":"batch"}`, func(j *Job) {
+				*j = *NewJob("batch")
 				g := j.NewGroup()
 				g.Name = "g"
 				task := g.NewTask()
 				task.Name = "t"
-				g.Tasks, j.TaskGroups = []*api.Task{task}, []*api.Group{g}
+				g.Tasks, j.TaskGroups = []*Task{task}, []*Group{g}
 			},
 		},
-		"an update of zeros in a batch job": {`{"Type":"batch","Update":{"MaxParallel":0,"HealthCheck":""}}`, func(j *api.Job) {
-			*j = *api.NewJob("batch")
+		"an update of zeros in a batch job": {`{"Type":"batch","Update":{"MaxParallel":0,"HealthCheck":""}}`, func(j *Job) {
+			*j = *NewJob("batch")
 		}},
 		"children inherit whatever the order": {
 			`{"TaskGroups":[{"Tasks":[{"RestartPolicy":{"Delay":1}}],"RestartPolicy":{"Attempts":0},
 			   "Update":{"MinHealthyTime":0}, "ReschedulePolicy":{"Unlimited":false}}],
-			  "Update":{"MaxParallel":4},"Reschedule":{"Delay":60000000000}}`, func(j *api.Job) {
+			  "Update":{"MaxParallel":4},"Reschedule":{"Delay":60000000000}}`, func(j *Job) {
 				j.Update.MaxParallel = 4
-				j.Reschedule = api.NewReschedule("service")
+				j.Reschedule = NewReschedule("service")
 				j.Reschedule.Delay = time.Minute
 				g := j.NewGroup()
 				g.RestartPolicy.Attempts = 0
@@ -110,17 +107,17 @@ func TestAbsentAndNullAreDefaultsAndZeroStaysZero(t *testing.T) {
 				g.ReschedulePolicy.Unlimited = false
 				task := g.NewTask()
 				task.RestartPolicy.Delay = 1
-				g.Tasks, j.TaskGroups = []*api.Task{task}, []*api.Group{g}
+				g.Tasks, j.TaskGroups = []*Task{task}, []*Group{g}
 			},
 		},
-		"operators in one spelling": {`{"Constraints":[{"Operand":"is"},{"Operand":"not"},{},{"Operand":"=="}]}`, func(j *api.Job) {
-			j.Constraints = []api.Constraint{{Operand: "="}, {Operand: "!="}, {Operand: "="}, {Operand: "="}}
+		"operators in one spelling": {`{"Constraints":[{"Operand":"is"},{"Operand":"not"},{},{"Operand":"=="}]}`, func(j *Job) {
+			j.Constraints = []Constraint{{Operand: "="}, {Operand: "!="}, {Operand: "="}, {Operand: "="}}
 		}},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			want := api.NewJob("")
+			want := NewJob("")
 			row.want(want)
-			got := &api.Job{ID: "stale", Priority: 99}
+			got := &Job{ID: "stale", Priority: 99}
 			if err := json.Unmarshal([]byte(row.json), got); err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +130,7 @@ func TestAbsentAndNullAreDefaultsAndZeroStaysZero(t *testing.T) {
 
 func TestDriverConfigKeepsItsValues(t *testing.T) {
 	const text = `{"a":1,"b":2.5,"c":9007199254740993,"d":1e3,"e":[1,{"f":null}],"g":true,"h":"1"}`
-	job, err := api.DecodeJob([]byte(`{"TaskGroups":[{"Tasks":[{"Config":` + text + `}]}]}`))
+	job, err := DecodeJob([]byte(`{"TaskGroups":[{"Tasks":[{"Config":` + text + `}]}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,21 +149,21 @@ func task(members string) string  { return group(`"Tasks":[{"Name":"nginx",` + m
 
 func TestUnbuiltFieldsAreRefusedUnlessTheyChangeNothing(t *testing.T) {
 	wrap := map[reflect.Type]func(string) string{
-		reflect.TypeFor[api.Job]():       func(m string) string { return `{` + m + `}` },
-		reflect.TypeFor[api.Group]():     group,
-		reflect.TypeFor[api.Task]():      task,
-		reflect.TypeFor[api.Resources](): func(m string) string { return task(`"Resources":{` + m + `}`) },
-		reflect.TypeFor[api.Network]():   func(m string) string { return group(`"Networks":[{` + m + `}]`) },
-		reflect.TypeFor[api.Port]():      func(m string) string { return group(`"Networks":[{"DynamicPorts":[{` + m + `}]}]`) },
-		reflect.TypeFor[api.Restart]():   func(m string) string { return group(`"RestartPolicy":{` + m + `}`) },
-		reflect.TypeFor[api.Update]():    func(m string) string { return `{"Update":{` + m + `}}` },
-		reflect.TypeFor[api.Service]():   func(m string) string { return group(`"Services":[{` + m + `}]`) },
-		reflect.TypeFor[api.ServiceCheck](): func(m string) string {
+		reflect.TypeFor[Job]():       func(m string) string { return `{` + m + `}` },
+		reflect.TypeFor[Group]():     group,
+		reflect.TypeFor[Task]():      task,
+		reflect.TypeFor[Resources](): func(m string) string { return task(`"Resources":{` + m + `}`) },
+		reflect.TypeFor[Network]():   func(m string) string { return group(`"Networks":[{` + m + `}]`) },
+		reflect.TypeFor[Port]():      func(m string) string { return group(`"Networks":[{"DynamicPorts":[{` + m + `}]}]`) },
+		reflect.TypeFor[Restart]():   func(m string) string { return group(`"RestartPolicy":{` + m + `}`) },
+		reflect.TypeFor[Update]():    func(m string) string { return `{"Update":{` + m + `}}` },
+		reflect.TypeFor[Service]():   func(m string) string { return group(`"Services":[{` + m + `}]`) },
+		reflect.TypeFor[ServiceCheck](): func(m string) string {
 			return group(`"Services":[{"Checks":[{` + m + `}]}]`)
 		},
 	}
 	for typ, in := range wrap {
-		fields := api.UnbuiltIn(typ)
+		fields := UnbuiltIn(typ)
 		if len(fields) == 0 {
 			t.Errorf("%v has no unbuilt fields: drop it from this test", typ)
 		}
@@ -176,8 +173,8 @@ func TestUnbuiltFieldsAreRefusedUnlessTheyChangeNothing(t *testing.T) {
 			}
 			t.Run(typ.Name()+"."+u.Field, func(t *testing.T) {
 				for _, v := range []string{`"x"`, `{"X":1}`, `[0]`, `7`, `true`} {
-					_, err := api.DecodeJob([]byte(in(fmt.Sprintf("%q:%s", u.Field, v))))
-					if !errors.Is(err, api.ErrInvalid) || !strings.HasSuffix(err.Error(), u.Field+": not supported yet") {
+					_, err := DecodeJob([]byte(in(fmt.Sprintf("%q:%s", u.Field, v))))
+					if !errors.Is(err, ErrInvalid) || !strings.HasSuffix(err.Error(), u.Field+": not supported yet") {
 						t.Errorf("%s %s: %v, want \"not supported yet\"", u.Field, v, err)
 					}
 				}
@@ -185,7 +182,7 @@ func TestUnbuiltFieldsAreRefusedUnlessTheyChangeNothing(t *testing.T) {
 					if v == "" {
 						continue
 					}
-					if _, err := api.DecodeJob([]byte(in(fmt.Sprintf("%q:%s", u.Field, v)))); err != nil {
+					if _, err := DecodeJob([]byte(in(fmt.Sprintf("%q:%s", u.Field, v)))); err != nil {
 						t.Errorf("%s %s: %v, want it accepted", u.Field, v, err)
 					}
 				}
@@ -195,7 +192,7 @@ func TestUnbuiltFieldsAreRefusedUnlessTheyChangeNothing(t *testing.T) {
 }
 
 func TestAnAgentReadsTheJobOfANewerHub(t *testing.T) {
-	var job api.Job
+	var job Job
 	if err := json.Unmarshal([]byte(`{"ID":"a","Affinities":[{"LTarget":"x"}]}`), &job); err != nil {
 		t.Errorf("Unmarshal: %v, want unbuilt fields ignored", err)
 	}
@@ -217,32 +214,32 @@ func TestDecodingErrorsNameTheirPlace(t *testing.T) {
 group "web" task "nginx": Env: want an object, not array`,
 		group(`"Networks":[{},{"DNS":{"Servers":["1.1.1.1"]}}]`): `group "web": Networks[1].DNS: not supported yet`,
 	} {
-		_, err := api.DecodeJob([]byte(text))
-		if err == nil || err.Error() != want || !errors.Is(err, api.ErrInvalid) {
+		_, err := DecodeJob([]byte(text))
+		if err == nil || err.Error() != want || !errors.Is(err, ErrInvalid) {
 			t.Errorf("DecodeJob(%s):\n got %v\nwant %s", text, err, want)
 		}
 	}
 }
 
 func TestRegisterRequestDecodesItsJobStrictly(t *testing.T) {
-	var req api.JobRegisterRequest
+	var req JobRegisterRequest
 	err := json.Unmarshal([]byte(`{"EnforceIndex":true,"JobModifyIndex":7,"Job":{"ID":"a"}}`), &req)
-	if err != nil || req.Job == nil || req.Job.Priority != api.DefaultPriority || !req.EnforceIndex || req.JobModifyIndex != 7 {
+	if err != nil || req.Job == nil || req.Job.Priority != DefaultPriority || !req.EnforceIndex || req.JobModifyIndex != 7 {
 		t.Errorf("request %+v, %v", req, err)
 	}
-	if err := json.Unmarshal([]byte(`{"Job":{"Periodic":{"Enabled":true}}}`), &req); !errors.Is(err, api.ErrInvalid) {
+	if err := json.Unmarshal([]byte(`{"Job":{"Periodic":{"Enabled":true}}}`), &req); !errors.Is(err, ErrInvalid) {
 		t.Errorf("an unbuilt field: %v, want ErrInvalid", err)
 	}
-	req = api.JobRegisterRequest{Job: api.NewJob("")}
+	req = JobRegisterRequest{Job: NewJob("")}
 	if err := json.Unmarshal([]byte(`{"ID":"a"}`), &req); err != nil || req.Job != nil {
 		t.Errorf("without a job: %+v, %v; want none", req.Job, err)
 	}
 }
 
 // jobs generates valid jobs.
-func jobs() *rapid.Generator[*api.Job] {
-	return rapid.Custom(func(t *rapid.T) *api.Job {
-		j := api.NewJob(rapid.SampledFrom([]string{"service", "batch"}).Draw(t, "type"))
+func jobs() *rapid.Generator[*Job] {
+	return rapid.Custom(func(t *rapid.T) *Job {
+		j := NewJob(rapid.SampledFrom([]string{"service", "batch"}).Draw(t, "type"))
 		j.ID = rapid.StringMatching(`[a-z][a-z0-9-]{0,20}`).Draw(t, "id")
 		j.Priority = rapid.IntRange(1, 100).Draw(t, "priority")
 		j.Meta = rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "meta")
@@ -251,11 +248,11 @@ func jobs() *rapid.Generator[*api.Job] {
 			g.Name = fmt.Sprintf("g%d", i)
 			g.Count = rapid.IntRange(0, 100).Draw(t, "count")
 			if rapid.Bool().Draw(t, "network") {
-				g.Networks = []*api.Network{{
-					ReservedPorts: []api.Port{{Label: "a", Value: rapid.IntRange(1, 65535).Draw(t, "static")}},
-					DynamicPorts:  []api.Port{{Label: "b", To: rapid.IntRange(0, 65535).Draw(t, "to")}},
+				g.Networks = []*Network{{
+					ReservedPorts: []Port{{Label: "a", Value: rapid.IntRange(1, 65535).Draw(t, "static")}},
+					DynamicPorts:  []Port{{Label: "b", To: rapid.IntRange(0, 65535).Draw(t, "to")}},
 				}}
-				g.Services = []*api.Service{{PortLabel: "a", Tags: rapid.SliceOf(rapid.String()).Draw(t, "tags")}}
+				g.Services = []*Service{{PortLabel: "a", Tags: rapid.SliceOf(rapid.String()).Draw(t, "tags")}}
 			}
 			task := g.NewTask()
 			task.Name, task.Driver = "t", "fake"
@@ -265,7 +262,7 @@ func jobs() *rapid.Generator[*api.Job] {
 			)).Draw(t, "config")
 			task.Env = rapid.MapOf(rapid.StringMatching(`[A-Z_]{1,9}`), rapid.String()).Draw(t, "env")
 			task.KillTimeout = time.Duration(rapid.Int64Range(0, 1<<60).Draw(t, "kill_timeout"))
-			g.Tasks = []*api.Task{task}
+			g.Tasks = []*Task{task}
 			j.TaskGroups = append(j.TaskGroups, g)
 		}
 		j.Complete()
@@ -283,7 +280,7 @@ func TestJSONRoundTripLosesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := api.DecodeJob(raw)
+		got, err := DecodeJob(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -309,7 +306,7 @@ func FuzzJobJSON(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		job, err := api.DecodeJob(raw)
+		job, err := DecodeJob(raw)
 		if err != nil {
 			return
 		}
@@ -319,7 +316,7 @@ func FuzzJobJSON(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := api.DecodeJob(out)
+		again, err := DecodeJob(out)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -330,14 +327,14 @@ func FuzzJobJSON(f *testing.F) {
 }
 
 func BenchmarkDecodeJob(b *testing.B) {
-	raw, err := json.Marshal(apitest.Job(b, apitest.Ports("http"), apitest.Constrain("${attr.kernel.name}", "=", "linux")))
+	raw, err := json.Marshal(testJob(b, withPort("http")))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := api.DecodeJob(raw); err != nil {
+		if _, err := DecodeJob(raw); err != nil {
 			b.Fatal(err)
 		}
 	}

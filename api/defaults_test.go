@@ -1,24 +1,22 @@
-package api_test
+package api
 
 import (
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/brumehq/brume/api"
 )
 
 func TestDefaultsAreThoseThatClientsExpect(t *testing.T) {
-	service := api.NewJob("")
-	want := &api.Group{
+	service := NewJob("")
+	want := &Group{
 		Count:         1,
-		RestartPolicy: api.Restart{Attempts: 2, Interval: 30 * time.Minute, Delay: 15 * time.Second, Mode: "fail"},
-		ReschedulePolicy: &api.Reschedule{
+		RestartPolicy: Restart{Attempts: 2, Interval: 30 * time.Minute, Delay: 15 * time.Second, Mode: "fail"},
+		ReschedulePolicy: &Reschedule{
 			Delay: 30 * time.Second, DelayFunction: "exponential", MaxDelay: time.Hour, Unlimited: true,
 		},
-		EphemeralDisk: api.EphemeralDisk{SizeMB: 300},
-		Update: &api.Update{
+		EphemeralDisk: EphemeralDisk{SizeMB: 300},
+		Update: &Update{
 			MaxParallel: 1, MinHealthyTime: 10 * time.Second, Stagger: 30 * time.Second, HealthCheck: "checks",
 			HealthyDeadline: 5 * time.Minute, ProgressDeadline: 10 * time.Minute,
 		},
@@ -26,19 +24,19 @@ func TestDefaultsAreThoseThatClientsExpect(t *testing.T) {
 	if diff := cmp.Diff(want, service.NewGroup()); diff != "" {
 		t.Errorf("group of a service job (-want +got):\n%s", diff)
 	}
-	batch := api.NewJob(api.JobTypeBatch)
-	want.RestartPolicy = api.Restart{Attempts: 3, Interval: 24 * time.Hour, Delay: 15 * time.Second, Mode: "fail"}
-	want.ReschedulePolicy = &api.Reschedule{
+	batch := NewJob(JobTypeBatch)
+	want.RestartPolicy = Restart{Attempts: 3, Interval: 24 * time.Hour, Delay: 15 * time.Second, Mode: "fail"}
+	want.ReschedulePolicy = &Reschedule{
 		Attempts: 1, Interval: 24 * time.Hour, Delay: 5 * time.Second, DelayFunction: "constant",
 	}
 	want.Update = nil
 	if diff := cmp.Diff(want, batch.NewGroup()); diff != "" {
 		t.Errorf("group of a batch job (-want +got):\n%s", diff)
 	}
-	task := &api.Task{
-		Resources:     api.Resources{CPU: 100, MemoryMB: 300},
+	task := &Task{
+		Resources:     Resources{CPU: 100, MemoryMB: 300},
 		RestartPolicy: want.RestartPolicy,
-		LogConfig:     api.LogConfig{MaxFiles: 10, MaxFileSizeMB: 10},
+		LogConfig:     LogConfig{MaxFiles: 10, MaxFileSizeMB: 10},
 		KillTimeout:   5 * time.Second,
 	}
 	if diff := cmp.Diff(task, batch.NewGroup().NewTask()); diff != "" {
@@ -47,8 +45,8 @@ func TestDefaultsAreThoseThatClientsExpect(t *testing.T) {
 }
 
 func TestGroupsInheritCopies(t *testing.T) {
-	j := api.NewJob(api.JobTypeService)
-	j.Reschedule = &api.Reschedule{Attempts: 7}
+	j := NewJob(JobTypeService)
+	j.Reschedule = &Reschedule{Attempts: 7}
 	j.Update.MaxParallel = 3
 	a, b := j.NewGroup(), j.NewGroup()
 	a.Update.MaxParallel, a.ReschedulePolicy.Attempts = 9, 9

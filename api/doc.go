@@ -14,4 +14,4 @@ package api
 //msgp:timezone utc
 //msgp:ignore regex:(Request|Reply|Response|Stub|Summary|Submission)$
 //msgp:ignore regex:^(Alloc(at|Dep|Status)|Hub|Member|RescheduleE|RescheduleT|TaskE|TaskS)
-//msgp:ignore Error NodeAllocs PortMapping StatusReport StreamFrame Unbuilt
+//msgp:ignore Change Error FieldError NodeAllocs PortMapping StatusReport StreamFrame Unbuilt

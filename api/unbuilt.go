@@ -9,8 +9,6 @@ import (
 // Unbuilt is a field of the vocabulary of job files that is known and not built yet. Decoders refuse it with "not
 // supported yet" unless its value says nothing: empty, or Default, which clients send when the user wrote nothing. When
 // a field is built its line here goes.
-//
-//msgp:ignore Unbuilt
 type Unbuilt struct {
 	Field   string // Go name and JSON key; "" if job files alone know it
 	HCL     string // name in job files; "" if JSON alone knows it

@@ -40,7 +40,7 @@ func TestNoJobFileTakesTheHubDown(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("error %.300v, want %s", err, row.want)
 			}
-			if took := time.Since(begun); took > 10*time.Second {
+			if took := time.Since(begun); took > 30*time.Second { // unbounded, each takes hours or the memory
 				t.Errorf("took %v", took)
 			}
 		})
