@@ -24,10 +24,14 @@ type ClusterMeta struct{ Cluster Cluster }
 func (c ClusterMeta) kind() kind { return kindClusterMeta }
 
 func (c ClusterMeta) encode(e *encoder) error {
-	if c.Cluster.ID == "" {
+	e.cluster(&c.Cluster)
+	return c.Cluster.check()
+}
+
+func (c *Cluster) check() error {
+	if c.ID == "" {
 		return fmt.Errorf("cluster without id: %w", api.ErrInvalid)
 	}
-	e.cluster(&c.Cluster)
 	return nil
 }
 
@@ -42,8 +46,10 @@ func (e *encoder) cluster(c *Cluster) {
 }
 
 func (d *decoder) cluster() Cluster {
-	return Cluster{ID: d.text(), Region: d.text(), CACert: d.bytes(), SealedCAKey: d.bytes(), SealedKeys: d.bytes(),
+	c := Cluster{ID: d.text(), Region: d.text(), CACert: d.bytes(), SealedCAKey: d.bytes(), SealedKeys: d.bytes(),
 		CreateTime: d.int(), CreateIndex: d.uint()}
+	d.check(c.check())
+	return c
 }
 
 func decodeClusterMeta(d *decoder) Command { return ClusterMeta{d.cluster()} }
@@ -75,20 +81,26 @@ func newHubs() *table[HubVersions] {
 func (c HubVersions) kind() kind { return kindHubVersions }
 
 func (c HubVersions) encode(e *encoder) error {
-	if c.ID == "" {
-		return fmt.Errorf("hub without id: %w", api.ErrInvalid)
-	}
 	e.text(c.ID)
 	e.text(c.Name)
 	e.byte(c.Min)
 	e.byte(c.Max)
 	e.text(c.Release)
 	e.bool(c.Gone)
+	return c.check()
+}
+
+func (c HubVersions) check() error {
+	if c.ID == "" {
+		return fmt.Errorf("hub without id: %w", api.ErrInvalid)
+	}
 	return nil
 }
 
 func (d *decoder) hubVersions() HubVersions {
-	return HubVersions{ID: d.text(), Name: d.text(), Min: d.byte(), Max: d.byte(), Release: d.text(), Gone: d.bool()}
+	c := HubVersions{ID: d.text(), Name: d.text(), Min: d.byte(), Max: d.byte(), Release: d.text(), Gone: d.bool()}
+	d.check(c.check())
+	return c
 }
 
 func decodeHubVersions(d *decoder) Command { return d.hubVersions() }

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -58,11 +57,8 @@ type Registered struct {
 func (c RegisterJob) kind() kind { return kindRegisterJob }
 
 func (c RegisterJob) encode(e *encoder) error {
-	if c.Job == nil {
-		return fmt.Errorf("no job: %w", api.ErrInvalid)
-	}
 	if err := checkJob(c.Job); err != nil {
-		return fmt.Errorf("job %s: %w: %w", c.Job.ID, api.ErrInvalid, err)
+		return err
 	}
 	e.bool(c.EnforceIndex)
 	e.uint(c.JobModifyIndex)
@@ -82,22 +78,17 @@ func decodeRegisterJob(d *decoder) Command {
 // job reads a job; one that the store could not hold is a fault.
 func (d *decoder) job(j *api.Job) {
 	d.object(j)
-	if d.err != nil {
-		return
-	}
-	if err := checkJob(j); err != nil {
-		d.fail(err)
-	}
+	d.check(checkJob(j))
 }
 
 // checkJob makes sure of what the store relies on. It is no validation: the server does that before.
 func checkJob(j *api.Job) error {
-	if j.ID == "" || j.Namespace == "" || len(j.TaskGroups) > 1<<16 {
-		return errors.New("job without id or namespace, or with too many groups")
+	if j == nil || j.ID == "" || j.Namespace == "" || len(j.TaskGroups) > 1<<16 {
+		return fmt.Errorf("job without id or namespace, or with too many groups: %w", api.ErrInvalid)
 	}
 	for _, g := range j.TaskGroups {
 		if g == nil || slices.Contains(g.Tasks, nil) || slices.Contains(g.Networks, nil) {
-			return errors.New("job with a group, task or network that is null")
+			return fmt.Errorf("job %s: a group, task or network is null: %w", j.ID, api.ErrInvalid)
 		}
 	}
 	return nil

@@ -67,40 +67,52 @@ func walkMap(b []byte, depth int, out *[]byte) (rest []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if out == nil {
-		for range n {
-			if rest, err = msgp.Skip(rest); err != nil { // the key
-				return nil, err
-			}
+	if out != nil {
+		*out = append(*out, b[:len(b)-len(rest)]...)
+	}
+	var pairs []pair
+	for range n {
+		at := rest
+		if _, rest, err = msgp.ReadStringZC(at); err != nil {
+			return nil, err
+		}
+		if out == nil {
 			if rest, err = walk(rest, depth+1, nil); err != nil {
 				return nil, err
 			}
+			continue
 		}
-		return rest, nil
-	}
-	*out = append(*out, b[:len(b)-len(rest)]...)
-	type pair struct{ key, value []byte }
-	var pairs []pair
-	for range n {
-		var p pair
-		at := rest
-		if p.key, rest, err = msgp.ReadStringZC(at); err != nil {
+		p := pair{key: at[:len(at)-len(rest)], from: len(*out)}
+		*out = append(*out, p.key...)
+		if rest, err = walk(rest, depth+1, out); err != nil {
 			return nil, err
 		}
-		p.key = at[:len(at)-len(rest)]
-		at = rest
-		if rest, err = walk(at, depth+1, nil); err != nil {
-			return nil, err
-		}
-		p.value = at[:len(at)-len(rest)]
+		p.to = len(*out)
 		pairs = append(pairs, p)
 	}
-	slices.SortFunc(pairs, func(a, b pair) int { return bytes.Compare(a.key, b.key) })
-	for _, p := range pairs {
-		*out = append(*out, p.key...)
-		if _, err := walk(p.value, depth+1, out); err != nil {
-			return nil, err
-		}
+	if out != nil {
+		sortPairs(*out, pairs)
 	}
 	return rest, nil
+}
+
+// pair is where a map's key and value are in the output.
+type pair struct {
+	key      []byte
+	from, to int
+}
+
+// sortPairs puts the pairs that end the output in the order of their keys.
+func sortPairs(out []byte, pairs []pair) {
+	order := func(a, b pair) int { return bytes.Compare(a.key, b.key) }
+	if len(pairs) == 0 || slices.IsSortedFunc(pairs, order) {
+		return
+	}
+	first := pairs[0].from
+	was := bytes.Clone(out[first:])
+	slices.SortStableFunc(pairs, order)
+	at := first
+	for _, p := range pairs {
+		at += copy(out[at:], was[p.from-first:p.to-first])
+	}
 }

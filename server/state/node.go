@@ -68,19 +68,26 @@ type NodeResult struct {
 func (c PutNode) kind() kind { return kindPutNode }
 
 func (c PutNode) encode(e *encoder) error {
-	if c.Node == nil || c.Node.ID == "" {
-		return fmt.Errorf("node without id: %w", api.ErrInvalid)
+	if err := checkNode(c.Node); err != nil {
+		return err
 	}
 	return e.object(c.Node)
 }
 
-func decodePutNode(d *decoder) Command {
-	c := PutNode{new(api.Node)}
-	d.object(c.Node)
-	if d.err == nil && c.Node.ID == "" {
-		d.fail(fmt.Errorf("node without id"))
+func checkNode(n *api.Node) error {
+	if n == nil || n.ID == "" {
+		return fmt.Errorf("node without id: %w", api.ErrInvalid)
 	}
-	return c
+	return nil
+}
+
+func decodePutNode(d *decoder) Command { return PutNode{d.node()} }
+
+func (d *decoder) node() *api.Node {
+	n := new(api.Node)
+	d.object(n)
+	d.check(checkNode(n))
+	return n
 }
 
 func (c PutNode) apply(t *txn) (any, error) {

@@ -120,8 +120,8 @@ func (e *encoder) placeGroup(g *PlaceGroup) error {
 		if len(r.Ports) != ports {
 			return fmt.Errorf("group %s: placements with %d and %d ports: %w", g.Group, ports, len(r.Ports), api.ErrInvalid)
 		}
-		if r.Index < 0 || r.Index >= 1<<31 || r.ID == (ID{}) {
-			return fmt.Errorf("group %s: placement %s with index %d: %w", g.Group, r.ID, r.Index, api.ErrInvalid)
+		if err := r.check(); err != nil {
+			return fmt.Errorf("group %s: %w", g.Group, err)
 		}
 		replaces := r.Previous != (ID{}) || r.Tracker != nil
 		e.int(int64(r.Index-next)<<1 | int64(flag(replaces, 1)))
@@ -137,6 +137,13 @@ func (e *encoder) placeGroup(g *PlaceGroup) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+func (p *Placement) check() error {
+	if p.Index < 0 || p.Index >= 1<<31 || p.ID == (ID{}) {
+		return fmt.Errorf("placement %q with index %d: %w", p.ID, p.Index, api.ErrInvalid)
 	}
 	return nil
 }
@@ -205,14 +212,11 @@ func (d *decoder) placeGroup() PlaceGroup {
 	for range cap(g.Rows) {
 		var r Placement
 		delta := d.int()
-		next += delta >> 1
-		if next < 0 || next >= 1<<31 {
-			d.fail(fmt.Errorf("placement with index %d", next))
-		}
-		r.Index = int(next)
-		next++
+		r.Index = int(next + delta>>1)
+		next = int64(r.Index) + 1
 		r.Node = uint32(d.limited(1 << 32))
 		r.ID = d.id()
+		d.check(r.check())
 		if ports > 0 && d.err == nil {
 			r.Ports = make([]uint16, ports)
 		}

@@ -160,8 +160,7 @@ func (s *restorer) block(b block) error {
 		}
 	case blockNodes:
 		for d.more() {
-			n := new(api.Node)
-			d.object(n)
+			n := d.node()
 			s.nodes.put(s.nodes.at, n)
 		}
 	case blockVersions:
@@ -218,8 +217,7 @@ func (s *restorer) members(d *decoder) {
 		s.tokens.put(s.tokens.at, &k)
 	}
 	for range d.count(1) {
-		k := new(api.JoinToken)
-		d.object(k)
+		k := d.joinToken()
 		s.joinTokens.put(s.joinTokens.at, k)
 	}
 }

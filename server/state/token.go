@@ -19,16 +19,26 @@ type PutJoinToken struct{ Token *api.JoinToken }
 func (c PutJoinToken) kind() kind { return kindPutJoinToken }
 
 func (c PutJoinToken) encode(e *encoder) error {
-	if c.Token == nil || c.Token.ID == "" || len(c.Token.SecretHash) != sha256.Size {
-		return fmt.Errorf("join token without id or hash: %w", api.ErrInvalid)
+	if err := checkJoinToken(c.Token); err != nil {
+		return err
 	}
 	return e.object(c.Token)
 }
 
-func decodePutJoinToken(d *decoder) Command {
-	c := PutJoinToken{new(api.JoinToken)}
-	d.object(c.Token)
-	return c
+func checkJoinToken(k *api.JoinToken) error {
+	if k == nil || k.ID == "" || len(k.SecretHash) != sha256.Size {
+		return fmt.Errorf("join token without id or hash: %w", api.ErrInvalid)
+	}
+	return nil
+}
+
+func decodePutJoinToken(d *decoder) Command { return PutJoinToken{d.joinToken()} }
+
+func (d *decoder) joinToken() *api.JoinToken {
+	k := new(api.JoinToken)
+	d.object(k)
+	d.check(checkJoinToken(k))
+	return k
 }
 
 func (c PutJoinToken) apply(t *txn) (any, error) {
@@ -110,11 +120,15 @@ type PutToken struct {
 func (c PutToken) kind() kind { return kindPutToken }
 
 func (c PutToken) encode(e *encoder) error {
-	if len(c.Token.SecretHash) != sha256.Size || c.Token.AccessorID == "" {
-		return fmt.Errorf("token without accessor or hash: %w", api.ErrInvalid)
-	}
 	e.bool(c.Bootstrap)
 	e.token(&c.Token)
+	return c.Token.check()
+}
+
+func (k *Token) check() error {
+	if len(k.SecretHash) != sha256.Size || k.AccessorID == "" {
+		return fmt.Errorf("token without accessor or hash: %w", api.ErrInvalid)
+	}
 	return nil
 }
 
@@ -129,8 +143,10 @@ func (e *encoder) token(k *Token) {
 }
 
 func (d *decoder) token() Token {
-	return Token{AccessorID: d.text(), Name: d.text(), Type: d.text(), SecretHash: d.bytes(), CreateTime: d.int(),
+	k := Token{AccessorID: d.text(), Name: d.text(), Type: d.text(), SecretHash: d.bytes(), CreateTime: d.int(),
 		CreateIndex: d.uint(), ModifyIndex: d.uint()}
+	d.check(k.check())
+	return k
 }
 
 func decodePutToken(d *decoder) Command { return PutToken{Bootstrap: d.bool(), Token: d.token()} }

@@ -151,6 +151,13 @@ func (d *decoder) fail(err error) {
 	d.buf = nil
 }
 
+// check makes a value that could not have been written a fault.
+func (d *decoder) check(err error) {
+	if err != nil && d.err == nil {
+		d.fail(err)
+	}
+}
+
 func (d *decoder) take(n int) []byte {
 	if n > len(d.buf) {
 		d.fail(errShort)
