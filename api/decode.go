@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -259,8 +261,8 @@ func (d *jobDecoder) config(path string, raw []byte, v reflect.Value) {
 		d.fail(path, "want an object")
 		return
 	}
-	for k, e := range m {
-		e, err := plainNumbers(e)
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		e, err := plainNumbers(m[k])
 		if err != nil {
 			d.fail(join(path, k), "%v", err)
 		}

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -174,7 +176,7 @@ func (p *problems) task(where string, t *Task) {
 	}
 	p.text(where, "driver", t.Driver)
 	p.text(where, "user", t.User)
-	for k := range t.Env {
+	for _, k := range slices.Sorted(maps.Keys(t.Env)) {
 		if k == "" || strings.ContainsAny(k, "=\x00") {
 			p.add(where, "env", "%q cannot be the name of a variable", k)
 		}

@@ -11,27 +11,54 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
-	first := func(j *Job) (*Group, *Task) { return j.TaskGroups[0], j.TaskGroups[0].Tasks[0] }
-	inGroup := func(f func(*Group)) func(*Job) { return func(j *Job) { g, _ := first(j); f(g) } }
-	inTask := func(f func(*Task)) func(*Job) { return func(j *Job) { _, x := first(j); f(x) } }
-	service := func(s Service) func(*Job) {
-		return inGroup(func(g *Group) {
-			g.Networks = []*Network{{DynamicPorts: []Port{{Label: "http"}}}}
-			g.Services = []*Service{&s}
+// invalid is a job that differs from a valid one, and the problems that it has, one a line.
+type invalid struct {
+	change func(*Job)
+	want   string
+}
+
+func checkInvalid(t *testing.T, rows map[string]invalid) {
+	t.Helper()
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			job := testJob(t)
+			row.change(job)
+			err := job.Validate()
+			got := ""
+			if err != nil {
+				got = err.Error()
+				if !errors.Is(err, ErrInvalid) {
+					t.Errorf("%v is not ErrInvalid", err)
+				}
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("Validate (-want +got):\n%s", diff)
+			}
 		})
 	}
-	check := func(c ServiceCheck) func(*Job) {
-		return service(Service{Name: "web", PortLabel: "http", Checks: []ServiceCheck{c}})
-	}
-	rule := func(left, op, right string) func(*Job) {
-		return func(j *Job) { j.Constraints = []Constraint{{LTarget: left, Operand: op, RTarget: right}} }
-	}
+}
+
+func inGroup(f func(*Group)) func(*Job) { return func(j *Job) { f(j.TaskGroups[0]) } }
+func inTask(f func(*Task)) func(*Job)   { return func(j *Job) { f(j.TaskGroups[0].Tasks[0]) } }
+
+func service(s Service) func(*Job) {
+	return inGroup(func(g *Group) {
+		g.Networks = []*Network{{DynamicPorts: []Port{{Label: "http"}}}}
+		g.Services = []*Service{&s}
+	})
+}
+
+func check(c ServiceCheck) func(*Job) {
+	return service(Service{Name: "web", PortLabel: "http", Checks: []ServiceCheck{c}})
+}
+
+func rule(left, op, right string) func(*Job) {
+	return func(j *Job) { j.Constraints = []Constraint{{LTarget: left, Operand: op, RTarget: right}} }
+}
+
+func TestValidateJob(t *testing.T) {
 	long := strings.Repeat("x", 300)
-	for name, row := range map[string]struct {
-		change func(*Job)
-		want   string // one problem a line
-	}{
+	checkInvalid(t, map[string]invalid{
 		"valid": {func(*Job) {}, ""},
 
 		"id missing":         {func(j *Job) { j.ID = "" }, `id: missing`},
@@ -51,15 +78,20 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 		"bad pool":           {func(j *Job) { j.NodePool = "a b" }, `node_pool: "a b" must be 1 to 128 letters, digits, dashes and underscores`},
 		"all at once":        {func(j *Job) { j.AllAtOnce = true }, `all_at_once: not supported yet`},
 		"no groups":          {func(j *Job) { j.TaskGroups = nil }, `group: a job needs at least one`},
-		"groups of one name": {func(j *Job) { g, _ := first(j); j.TaskGroups = append(j.TaskGroups, g) }, `group "api": there is another group of that name`},
+		"groups of one name": {func(j *Job) { j.TaskGroups = append(j.TaskGroups, j.TaskGroups[0]) }, `group "api": there is another group of that name`},
 		"too many instances": {func(j *Job) {
-			g, _ := first(j)
+			g := j.TaskGroups[0]
 			h := *g
 			h.Name = "b"
 			g.Count, h.Count = 50_000, 1
 			j.TaskGroups = append(j.TaskGroups, &h)
 		}, `group: counts add up to more than 50000`},
-		"null group":           {func(j *Job) { j.TaskGroups = []*Group{nil} }, `group: missing`},
+		"null group": {func(j *Job) { j.TaskGroups = []*Group{nil} }, `group: missing`},
+	})
+}
+
+func TestValidateGroup(t *testing.T) {
+	checkInvalid(t, map[string]invalid{
 		"group without a name": {inGroup(func(g *Group) { g.Name = "" }), `group: name: missing`},
 		"group with a slash":   {inGroup(func(g *Group) { g.Name = "a/b" }), `group "a/b": name: "a/b" must have no slashes and no control characters`},
 		"negative count":       {inGroup(func(g *Group) { g.Count = -1 }), `group "api": count: must not be negative, is -1`},
@@ -72,7 +104,12 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 			g.Tasks[0].Leader, g.Tasks[1].Leader = true, true
 		}), `group "api" task "b": leader: a group has at most one leader`},
 		"group's delay": {inGroup(func(g *Group) { g.ShutdownDelay = -1 }), `group "api": shutdown_delay: must not be negative, is -1ns`},
+	})
+}
 
+func TestValidatePolicies(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	checkInvalid(t, map[string]invalid{
 		"restart mode":     {inGroup(func(g *Group) { g.RestartPolicy.Mode = "x" }), `group "api" restart: mode: "x" is neither "fail" nor "delay"`},
 		"restart interval": {inGroup(func(g *Group) { g.RestartPolicy = Restart{Attempts: 1, Interval: time.Second, Mode: "fail"} }), `group "api" restart: interval: must be at least 5s, is 1s`},
 		"restart attempts": {inTask(func(x *Task) { x.RestartPolicy.Attempts = -2 }), `group "api" task "server" restart: attempts: must not be negative, is -2`},
@@ -88,16 +125,21 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 			r := g.ReschedulePolicy
 			r.Unlimited, r.Attempts, r.Interval = false, 1, time.Second
 		}), `group "api" reschedule: interval: must be at least 15s, is 1s`},
-		"reschedule delay":         {inGroup(func(g *Group) { g.ReschedulePolicy.Delay = time.Second }), `group "api" reschedule: delay: must be at least 5s, is 1s`},
-		"reschedule max delay":     {inGroup(func(g *Group) { g.ReschedulePolicy.MaxDelay = time.Second }), `group "api" reschedule: max_delay: 1s is less than delay 30s`},
-		"reschedule function":      {inGroup(func(g *Group) { g.ReschedulePolicy.DelayFunction = "square" }), `group "api" reschedule: delay_function: "square" is none of "constant", "exponential" and "fibonacci"`},
-		"job's reschedule":         {func(j *Job) { j.Reschedule = &Reschedule{Unlimited: true, DelayFunction: "constant"} }, `reschedule: delay: must be at least 5s, is 0s`},
-		"update parallel":          {inGroup(func(g *Group) { g.Update.MaxParallel = -1 }), `group "api" update: max_parallel: must not be negative, is -1`},
-		"update time":              {func(j *Job) { j.Update.MinHealthyTime = -1 }, `update: min_healthy_time: must not be negative, is -1ns`},
-		"update canary":            {inGroup(func(g *Group) { g.Update.Canary = 1 }), `group "api" update: canary: not supported yet`},
-		"update auto_revert":       {func(j *Job) { j.Update.AutoRevert = true }, `update: auto_revert: not supported yet`},
-		"update of a batch job":    {func(j *Job) { j.Type = "batch"; j.Update = nil }, `group "api": update: batch jobs have none`},
-		"update of all at once":    {inGroup(func(g *Group) { g.Update.MaxParallel = 0 }), ""},
+		"reschedule delay":      {inGroup(func(g *Group) { g.ReschedulePolicy.Delay = time.Second }), `group "api" reschedule: delay: must be at least 5s, is 1s`},
+		"reschedule max delay":  {inGroup(func(g *Group) { g.ReschedulePolicy.MaxDelay = time.Second }), `group "api" reschedule: max_delay: 1s is less than delay 30s`},
+		"reschedule function":   {inGroup(func(g *Group) { g.ReschedulePolicy.DelayFunction = "square" }), `group "api" reschedule: delay_function: "square" is none of "constant", "exponential" and "fibonacci"`},
+		"job's reschedule":      {func(j *Job) { j.Reschedule = &Reschedule{Unlimited: true, DelayFunction: "constant"} }, `reschedule: delay: must be at least 5s, is 0s`},
+		"update parallel":       {inGroup(func(g *Group) { g.Update.MaxParallel = -1 }), `group "api" update: max_parallel: must not be negative, is -1`},
+		"update time":           {func(j *Job) { j.Update.MinHealthyTime = -1 }, `update: min_healthy_time: must not be negative, is -1ns`},
+		"update canary":         {inGroup(func(g *Group) { g.Update.Canary = 1 }), `group "api" update: canary: not supported yet`},
+		"update auto_revert":    {func(j *Job) { j.Update.AutoRevert = true }, `update: auto_revert: not supported yet`},
+		"update of a batch job": {func(j *Job) { j.Type = "batch"; j.Update = nil }, `group "api": update: batch jobs have none`},
+		"update of all at once": {inGroup(func(g *Group) { g.Update.MaxParallel = 0 }), ""},
+	})
+}
+
+func TestValidateNetwork(t *testing.T) {
+	checkInvalid(t, map[string]invalid{
 		"two networks":             {inGroup(func(g *Group) { g.Networks = []*Network{{}, {}} }), `group "api": network: a group has at most one`},
 		"bridge":                   {inGroup(func(g *Group) { g.Networks = []*Network{{Mode: "bridge"}} }), `group "api" network: mode: "bridge": not supported yet, only "host"`},
 		"port label":               {withPort("a b"), `group "api" network port "a b": a label is 1 to 64 letters, digits, dashes and underscores`},
@@ -107,7 +149,6 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 		"static port of nothing":   {withStaticPort("a", 0), `group "api" network port "a": static: must be 1 to 65535, is 0`},
 		"dynamic port with value": {func(j *Job) {
 			withPort("a")(j)
-			first(j)
 			j.TaskGroups[0].Networks[0].DynamicPorts[0].Value = 5
 		},
 			`group "api" network port "a": static: a dynamic port has no value of its own, not 5`},
@@ -116,7 +157,11 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 			withPort("a")(j)
 			j.TaskGroups[0].Networks[0].DynamicPorts[0].HostNetwork = "lan"
 		}, `group "api" network port "a": host_network: not supported yet`},
+	})
+}
 
+func TestValidateServices(t *testing.T) {
+	checkInvalid(t, map[string]invalid{
 		"service name":         {service(Service{Name: "a b"}), `group "api" service: name: "a b" must be 1 to 63 letters, digits, dashes, dots and underscores`},
 		"service of node text": {service(Service{Name: "a-${NOMAD_DC}", PortLabel: "${NOMAD_META_port}"}), ""},
 		"service provider":     {service(Service{Name: "a", Provider: "eureka"}), `group "api" service: provider: "eureka" is neither "nomad" nor "consul"`},
@@ -132,7 +177,11 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 			"group \"api\" service check: interval: must be at least 1s, is 1ms\ngroup \"api\" service check: timeout: must be at least 1s, is 0s"},
 		"check port and task": {check(ServiceCheck{Type: "tcp", Interval: time.Second, Timeout: time.Second, PortLabel: "x", TaskName: "y"}),
 			"group \"api\" service check: port: the group's network has no port \"x\"\ngroup \"api\" service check: task: there is no task \"y\" in the group"},
+	})
+}
 
+func TestValidateTask(t *testing.T) {
+	checkInvalid(t, map[string]invalid{
 		"driver missing":    {inTask(func(x *Task) { x.Driver = "" }), `group "api" task "server": driver: missing`},
 		"task named alloc":  {inTask(func(x *Task) { x.Name = "alloc" }), `group "api" task "alloc": the name is taken: "alloc" is the directory that tasks share`},
 		"task named dots":   {inTask(func(x *Task) { x.Name = ".." }), `group "api" task "..": name: ".." must have no slashes and no control characters`},
@@ -146,7 +195,11 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 		"kill timeout":      {inTask(func(x *Task) { x.KillTimeout = -1 }), `group "api" task "server": kill_timeout: must not be negative, is -1ns`},
 		"kill signal":       {inTask(func(x *Task) { x.KillSignal = "INT" }), `group "api" task "server": kill_signal: "INT" is no signal (SIGTERM, SIGINT, …)`},
 		"known kill signal": {inTask(func(x *Task) { x.KillSignal = "SIGINT" }), ""},
+	})
+}
 
+func TestValidateConstraints(t *testing.T) {
+	checkInvalid(t, map[string]invalid{
 		"operator":                  {rule("${attr.x}", "~", "1"), `constraint: operator: "~" is unknown`},
 		"attribute missing":         {rule("", "=", "1"), `constraint: attribute: missing`},
 		"compared with nothing":     {rule("${attr.x}", "!=", ""), ""},
@@ -164,27 +217,12 @@ func TestValidateReportsEachProblemWithItsPath(t *testing.T) {
 		"distinct_property":         {rule("${meta.rack}", "distinct_property", "2"), ""},
 		"distinct_property of none": {rule("", "distinct_property", "0"), "constraint: value: \"0\" is no number of instances, 1 to 2147483647\nconstraint: attribute: missing"},
 		"group's and task's constraints": {func(j *Job) {
-			g, x := first(j)
+			g := j.TaskGroups[0]
+			x := g.Tasks[0]
 			g.Constraints = []Constraint{{Operand: "distinct_hosts"}, {Operand: "="}}
 			x.Constraints = []Constraint{{Operand: "?"}}
 		}, "group \"api\" constraint 2: attribute: missing\ngroup \"api\" task \"server\" constraint: operator: \"?\" is unknown"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			job := testJob(t)
-			row.change(job)
-			err := job.Validate()
-			got := ""
-			if err != nil {
-				got = err.Error()
-				if !errors.Is(err, ErrInvalid) {
-					t.Errorf("%v is not ErrInvalid", err)
-				}
-			}
-			if diff := cmp.Diff(row.want, got); diff != "" {
-				t.Errorf("Validate (-want +got):\n%s", diff)
-			}
-		})
-	}
+	})
 }
 
 func TestWarningsNameWhatIsAcceptedAndDoesLess(t *testing.T) {

@@ -132,8 +132,7 @@ func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expre
 			sub(&e.Wrapped)
 		}
 	case *hclsyntax.ForExpr:
-		sub(&e.CollExpr)
-		e.CollExpr = charged{e.CollExpr, p}
+		e.CollExpr = charged{p.literal(e.CollExpr, known), p}
 		inner := known.with(e.KeyVar, e.ValVar)
 		for _, part := range []*hclsyntax.Expression{&e.KeyExpr, &e.ValExpr, &e.CondExpr} {
 			if *part != nil {
