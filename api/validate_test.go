@@ -108,7 +108,6 @@ func TestValidateGroup(t *testing.T) {
 }
 
 func TestValidatePolicies(t *testing.T) {
-	long := strings.Repeat("x", 300)
 	checkInvalid(t, map[string]invalid{
 		"restart mode":     {inGroup(func(g *Group) { g.RestartPolicy.Mode = "x" }), `group "api" restart: mode: "x" is neither "fail" nor "delay"`},
 		"restart interval": {inGroup(func(g *Group) { g.RestartPolicy = Restart{Attempts: 1, Interval: time.Second, Mode: "fail"} }), `group "api" restart: interval: must be at least 5s, is 1s`},
