@@ -115,3 +115,41 @@ func BenchmarkSubmit(b *testing.B) {
 		place(b, h, testJob(fmt.Sprint("job-", i)))
 	}
 }
+
+// BenchmarkReport10000 is 10,000 allocations on 1,000 nodes that are reported running, a report a node, all at once.
+func BenchmarkReport10000(b *testing.B) {
+	h := benchHub(b, 1000)
+	i := 0
+	for b.Loop() {
+		b.StopTimer()
+		i++
+		job := fmt.Sprint("job-", i)
+		place(b, h, testJob(job, count(10_000)))
+		byNode := map[string][]*api.AllocStatus{}
+		snap := h.store.Snapshot()
+		for r := range snap.RowsOfJob("default", job) {
+			node, _ := snap.NodeOf(r)
+			byNode[node] = append(byNode[node], &api.AllocStatus{
+				ID: r.ID().String(), ClientStatus: api.AllocClientRunning,
+				TaskStates: map[string]*api.TaskState{"main": {State: api.TaskStateRunning, StartedAt: time.Now()}},
+			})
+		}
+		b.StartTimer()
+		done := make(chan error)
+		for node, statuses := range byNode {
+			go func() {
+				rep, err := h.checkReport(node, statuses)
+				if err == nil {
+					h.reports.in <- rep
+					err = (<-rep.done).err
+				}
+				done <- err
+			}()
+		}
+		for range byNode {
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

@@ -26,7 +26,7 @@ func (h *Hub) startGossip(key []byte) error {
 	_, rpcPort := splitPort(h.addrs.RPC)
 	_, httpPort := splitPort(h.addrs.HTTP)
 	bindHost, bindPort := splitPort(h.cfg.Gossip)
-	host, _ := splitPort(h.public.RPC)
+	host, _ := splitPort(publicAddr(h.cfg.Gossip))
 	cfg := gossip.Config{
 		Name: h.cfg.Name,
 		Key:  key,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -722,6 +723,63 @@ func TestDataDirSaysWhatItHolds(t *testing.T) {
 		} else if st.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v, want 0600", name, st.Mode())
 		}
+	}
+}
+
+// A hub that was killed while it made its cluster makes the same one when it is asked again.
+func TestInterruptedInitIsTakenUp(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg := Config{
+		Name: "h1", DataDir: dir, HTTP: "127.0.0.1:0", RPC: "127.0.0.1:0", Gossip: "127.0.0.1:0", Init: true,
+		Log: testLog(t),
+	}
+	h := newHub(cfg)
+	if err := errors.Join(h.open(), h.loadIdentity()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(h.dir.remove("hub.json"), h.close()); err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) string {
+		t.Helper()
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	ca, token := read(CAFile), read(AdminTokenFile)
+	h = newHub(cfg)
+	h.cfg.Ready = func(Addrs) {
+		if err := h.token(strings.TrimSpace(token)); err != nil {
+			t.Errorf("admin token of the first try: %v", err)
+		}
+		if c := h.store.Snapshot().Cluster(); string(c.CACert) != ca {
+			t.Error("the second try made another authority")
+		}
+		cancel()
+	}
+	if err := h.run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if read(CAFile) != ca || read(AdminTokenFile) != token {
+		t.Error("the second try replaced files of the first")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "genesis")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("genesis is still there: %v", err)
+	}
+}
+
+func TestSecondHubOnADirectoryIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	first, err := openDataDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := openDataDir(dir); !errors.Is(err, api.ErrConflict) {
+		t.Errorf("second hub: %v, want conflict", err)
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	raftCache        = 512      // entries; with entries of 512 KiB at most 256 MiB
 	walSegment       = 16 << 20 // bytes, allocated ahead
 	keptSnapshots    = 2
+	maxEntry         = 4 << 20 // bytes; the hub's own are below 512 KiB, a user's job may be larger
 )
 
 // openRaftDisk opens the log and the snapshots below dir.
@@ -153,6 +154,9 @@ func (h *Hub) propose(cmd state.Command) (proposal, error) {
 	entry, err := state.Encode(header, cmd)
 	if err != nil {
 		return proposal{}, fmt.Errorf("encode %T: %w", cmd, err)
+	}
+	if len(entry) > maxEntry {
+		return proposal{}, api.E(api.ErrInvalid, fmt.Sprintf("it takes %d bytes in the log: at most %d", len(entry), maxEntry))
 	}
 	return proposal{h.raft.Apply(entry, 0), cmd, h.term.Load()}, nil
 }
