@@ -282,7 +282,7 @@ func plainNumbers(v any) (any, error) {
 	}
 	switch v := v.(type) {
 	case json.Number:
-		return PlainNumber(v.String())
+		return plainNumber(v.String())
 	case map[string]any:
 		for k, e := range v {
 			v[k] = keep(e)
@@ -295,9 +295,9 @@ func plainNumbers(v any) (any, error) {
 	return v, first
 }
 
-// PlainNumber returns the number that a decimal text says as the model keeps it in driver configurations: int64 where
+// plainNumber returns the number that a decimal text says as the model keeps it in driver configurations: int64 where
 // it is whole and fits, else float64.
-func PlainNumber(text string) (any, error) {
+func plainNumber(text string) (any, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n, nil
 	}

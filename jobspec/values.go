@@ -167,7 +167,7 @@ func number(f *big.Float) (any, error) {
 		return nil, errors.New("the number is too large")
 	}
 	if x == math.Trunc(x) && x >= math.MinInt64 && x < math.MaxInt64 {
-		return int64(x), nil // as api.PlainNumber reads the same number from JSON
+		return int64(x), nil // as package api reads the same number from JSON
 	}
 	return x, nil
 }
