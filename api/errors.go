@@ -8,8 +8,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	ErrInvalid  = errors.New("invalid")
 	ErrConflict = errors.New("conflict")
-	ErrDenied   = errors.New("Permission denied")
-	ErrNoLeader = errors.New("No cluster leader")
+	ErrDenied   = errors.New("Permission denied") //nolint:staticcheck // the text that clients know
+	ErrNoLeader = errors.New("No cluster leader") //nolint:staticcheck // the text that clients know
 )
 
 // Error is an error of one of the five kinds whose text stands for itself ("job not found").
