@@ -83,7 +83,7 @@ func (k *keeperProcess) shutdown(ctx context.Context) {
 	if err != nil {
 		k.log.Warn("end keeper", "err", err)
 	}
-	k.process.awaitEnd(ctx)
+	k.process.awaitEnd(ctx, k.socket)
 }
 
 // await waits until the keeper answers.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/brumehq/brume/agent/allocdir"
@@ -17,28 +20,35 @@ import (
 // logTimeout bounds a request to the log process.
 const logTimeout = 10 * time.Second
 
-// logPipes has the node's log process collect what tasks write. It keeps that process running, and tells each new one of
-// all open streams, so that no pipe is ever without a reader for longer than a restart takes.
+// logPipes has the node's log process collect what tasks write. It keeps that process running, tells each new one of all
+// open streams, and holds the pipes open meanwhile, so that no task sees a broken one.
 type logPipes struct {
 	log     *slog.Logger
 	process sidecar
 	socket  string
 
 	mu      sync.Mutex
-	streams map[string]logs.StreamSpec // open, by id
-	client  *logs.SinkClient           // nil while there is none
-	changed chan struct{}              // closed when client changes
+	streams map[string]*stream // open, by id
+	client  *logs.SinkClient   // nil while there is none
+	changed chan struct{}      // closed when client changes
+}
+
+// stream is an open stream. Nothing is read through pipe: that it is open is what counts.
+type stream struct {
+	spec logs.StreamSpec
+	pipe *os.File
 }
 
 func newLogPipes(cfg Config, d dirs) *logPipes {
 	return &logPipes{
-		log: cfg.Log, socket: d.sinkSocket(), streams: make(map[string]logs.StreamSpec), changed: make(chan struct{}),
+		log: cfg.Log, socket: d.sinkSocket(), streams: make(map[string]*stream), changed: make(chan struct{}),
 		process: sidecar{name: "logs-sink", exe: cfg.Exe, args: []string{"logs-sink", "--socket", d.sinkSocket()}, logs: d.logs},
 	}
 }
 
 // run keeps the log process running until ctx ends; with stop it then ends it too.
 func (p *logPipes) run(ctx context.Context, stop bool) {
+	defer p.releaseAll()
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
 		client, err := p.connect(ctx)
@@ -82,7 +92,7 @@ func (p *logPipes) connect(ctx context.Context) (*logs.SinkClient, error) {
 	p.mu.Lock()
 	specs := make([]logs.StreamSpec, 0, len(p.streams))
 	for _, s := range p.streams {
-		specs = append(specs, s)
+		specs = append(specs, s.spec)
 	}
 	p.mu.Unlock()
 	for _, s := range specs {
@@ -103,7 +113,7 @@ func (p *logPipes) shutdown(ctx context.Context, client *logs.SinkClient) {
 	if err := client.Shutdown(ctx); err != nil && !errors.Is(err, logs.ErrSinkGone) {
 		p.log.Warn("end log process", "err", err)
 	}
-	p.process.awaitEnd(ctx)
+	p.process.awaitEnd(ctx, p.socket)
 }
 
 func (p *logPipes) set(client *logs.SinkClient) {
@@ -123,14 +133,49 @@ func (p *logPipes) open(ctx context.Context, specs []logs.StreamSpec) error {
 		if err := logs.MakeFIFO(s.FIFO); err != nil {
 			return err
 		}
-		p.mu.Lock()
-		p.streams[s.ID] = s
-		p.mu.Unlock()
+		if err := p.hold(s); err != nil {
+			return err
+		}
 		if err := p.ask(ctx, func(c *logs.SinkClient) error { return c.Open(ctx, s) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hold puts a stream among the open ones, with its pipe.
+func (p *logPipes) hold(s logs.StreamSpec) error {
+	pipe, err := os.OpenFile(s.FIFO, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	old := p.streams[s.ID]
+	p.streams[s.ID] = &stream{s, pipe}
+	p.mu.Unlock()
+	if old != nil {
+		return old.pipe.Close()
+	}
+	return nil
+}
+
+func (p *logPipes) release(id string) {
+	p.mu.Lock()
+	s := p.streams[id]
+	delete(p.streams, id)
+	p.mu.Unlock()
+	if s != nil {
+		s.pipe.Close() // nothing was written to it
+	}
+}
+
+func (p *logPipes) releaseAll() {
+	p.mu.Lock()
+	ids := slices.Collect(maps.Keys(p.streams))
+	p.mu.Unlock()
+	for _, id := range ids {
+		p.release(id)
+	}
 }
 
 // close has the rest of what is in a task's pipes written, and removes them. Without a log process what is in the pipes
@@ -141,9 +186,7 @@ func (p *logPipes) close(ctx context.Context, specs []logs.StreamSpec) error {
 	var errs []error
 	for _, s := range specs {
 		err := p.ask(ctx, func(c *logs.SinkClient) error { return c.Close(ctx, s.ID) })
-		p.mu.Lock()
-		delete(p.streams, s.ID)
-		p.mu.Unlock()
+		p.release(s.ID)
 		if err == nil || errors.Is(err, api.ErrNotFound) {
 			err = os.Remove(s.FIFO)
 		}

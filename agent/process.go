@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,8 +88,18 @@ func (s *sidecar) reap() bool {
 	return false
 }
 
-// awaitEnd waits until the process that this agent started has ended.
-func (s *sidecar) awaitEnd(ctx context.Context) {
+// awaitEnd waits until nobody serves socket any more, and the process that this agent started is collected.
+func (s *sidecar) awaitEnd(ctx context.Context, socket string) {
+	for ctx.Err() == nil {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if !pause(ctx, processPoll) {
+			return
+		}
+	}
 	for s.child != nil && !s.reap() && pause(ctx, processPoll) {
 	}
 }

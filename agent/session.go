@@ -23,7 +23,7 @@ const (
 	// reconnectLimit and as much again at random is the longest wait between rounds of tries. It is well below
 	// api.NodeGrace: an agent is back before a hub that was restarted calls its node down.
 	reconnectLimit = 1500 * time.Millisecond
-	reportBytes    = 2 << 20         // of one status report
+	reportBytes    = 2 << 20 // of one status report
 )
 
 // linker keeps one link to one hub, whichever answers, and does over it all that an agent does with its hubs.
