@@ -15,10 +15,6 @@ import (
 const (
 	readerSize  = 4 << 10 // also the longest head that the loop takes
 	maxLoopBody = 1 << 20 // of a request; read whole before the handler runs
-
-	// watchAfter is when the loop begins to watch whether the client of a running handler is still there; most
-	// handlers are done by then.
-	watchAfter = 100 * time.Millisecond
 )
 
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readerSize) }}
@@ -128,14 +124,13 @@ func (sv *serving) answer(st *stream, req *http.Request, ahead []byte) ([]byte, 
 	defer cancel()
 	req.RemoteAddr = st.RemoteAddr().String()
 	w := newResponse(st, req)
-	watch := watchClient(st, cancel)
+	watch := sv.watchClient(st, cancel)
 	aborted := sv.run(w, req.WithContext(ctx))
-	got, gone := watch.stop()
+	got, gone := sv.stopWatch(watch)
 	if got {
 		ahead = append(ahead, st.first[0])
 	}
-	switch {
-	case aborted || gone:
+	if aborted || gone {
 		w.discard()
 		return nil, net.ErrClosed
 	}
@@ -169,37 +164,51 @@ func tokenIn(h http.Header, name, token string) bool {
 	return false
 }
 
-// clientWatch reads from a stream while a handler runs, to learn that the client is gone.
+// clientWatch finds out that the client of a running handler is gone. The session's keepalive looks, every three
+// seconds: a goroutine that blocks in Read would see it at once, but cost each parked agent 5 KiB.
 type clientWatch struct {
-	st    *stream
-	timer *time.Timer
-	done  chan struct{}
-	got   bool // st.first holds the first byte of the next request
-	gone  bool
+	st     *stream
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	stopped bool
+	got     bool // st.first holds the first byte of the next request
+	gone    bool
 }
 
-func watchClient(st *stream, cancel context.CancelFunc) *clientWatch {
-	w := &clientWatch{st: st, done: make(chan struct{})}
-	w.timer = time.AfterFunc(watchAfter, func() {
-		defer close(w.done)
-		n, err := st.Read(st.first[:])
-		w.got = n > 0
-		if ne, ok := err.(net.Error); n == 0 && !(ok && ne.Timeout()) {
-			w.gone = true
-			cancel()
-		}
-	})
+func (sv *serving) watchClient(st *stream, cancel context.CancelFunc) *clientWatch {
+	w := &clientWatch{st: st, cancel: cancel}
+	sv.s.mu.Lock()
+	defer sv.s.mu.Unlock()
+	sv.s.watches[w] = struct{}{}
 	return w
 }
 
-// stop ends the watch and tells what it saw.
-func (w *clientWatch) stop() (got, gone bool) {
-	if w.timer.Stop() {
-		return false, false
+// look reads what is there, without waiting for more.
+func (w *clientWatch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped || w.got || w.gone {
+		return
 	}
 	w.st.SetReadDeadline(past)
-	<-w.done
+	n, err := w.st.Read(w.st.first[:])
+	w.got = n > 0
+	if ne, ok := err.(net.Error); n == 0 && !(ok && ne.Timeout()) {
+		w.gone = true
+		w.cancel()
+	}
 	w.st.SetReadDeadline(time.Time{})
+}
+
+// stop ends the watch and tells what it saw.
+func (sv *serving) stopWatch(w *clientWatch) (got, gone bool) {
+	sv.s.mu.Lock()
+	delete(sv.s.watches, w)
+	sv.s.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
 	return w.got, w.gone
 }
 

@@ -260,7 +260,7 @@ func TestAgentHasSoManyStreams(t *testing.T) {
 		for range maxStreams {
 			<-ends
 		}
-		time.Sleep(time.Second)
+		time.Sleep(pingEvery)
 		short, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
 		if _, err := get(short, agent, "/"); !errors.Is(err, context.DeadlineExceeded) {

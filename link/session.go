@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,13 +43,14 @@ type Session struct {
 	transport func() *http.Transport // made when first used
 	waits     sync.WaitGroup         // pings under way
 
-	mu    sync.Mutex
-	ended bool
-	cause error // set with ended
+	mu      sync.Mutex
+	ended   bool
+	cause   error                     // set with ended
+	watches map[*clientWatch]struct{} // requests that the small loop serves
 }
 
 func newSession(conn *tls.Conn, side side) (*Session, error) {
-	s := &Session{side: side, conn: newHeardConn(conn)}
+	s := &Session{side: side, conn: newHeardConn(conn), watches: make(map[*clientWatch]struct{})}
 	cs := conn.ConnectionState()
 	if len(cs.PeerCertificates) == 0 {
 		return nil, errors.Join(errors.New("a link needs a certificate"), conn.Close())
@@ -194,7 +197,18 @@ func (s *Session) tick() {
 		return
 	}
 	s.timer.Reset(min(left, pingEvery))
+	s.lookAtClients()
 	s.yam.Ping() // that an answer was heard is what counts
+}
+
+// lookAtClients ends the handlers of the small loop whose clients are gone.
+func (s *Session) lookAtClients() {
+	s.mu.Lock()
+	watches := slices.Collect(maps.Keys(s.watches))
+	s.mu.Unlock()
+	for _, w := range watches {
+		w.look()
+	}
 }
 
 // heardConn notes when something was last read.
