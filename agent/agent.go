@@ -47,7 +47,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	a := &agent{cfg: cfg, dirs: d, db: db, key: key, members: known}
-	return a.run(ctx)
+	if err := a.run(ctx); err != nil && !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return nil
 }
 
 // agent is one life of an agent.
@@ -62,9 +65,13 @@ type agent struct {
 	drivers *driverSet
 }
 
-// run starts everything in the order in which it is needed and ends it in the reverse order: the tasks' own processes
-// first began, last ended.
+// run starts everything in the order in which it is needed, nothing before the node is admitted, and ends it in the reverse
+// order: what keeps the tasks begins first and ends last.
 func (a *agent) run(ctx context.Context) error {
+	admitted, creds, err := a.admit(ctx)
+	if err != nil {
+		return err
+	}
 	helpers := stage(ctx)
 	defer helpers.end()
 	keeping := a.startHelpers(helpers)
@@ -77,10 +84,6 @@ func (a *agent) run(ctx context.Context) error {
 	driving := stage(ctx)
 	defer driving.end()
 	known, err := a.startDrivers(driving, facts, keeping)
-	if err != nil {
-		return err
-	}
-	admitted, creds, err := a.admit(ctx)
 	if err != nil {
 		return err
 	}

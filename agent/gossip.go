@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 const (
 	gossipLeave  = 500 * time.Millisecond // how long a clean stop waits for its goodbye to spread
-	gossipRejoin = 30 * time.Second       // between tries while the node is alone
+	gossipRejoin = 30 * time.Second       // between looks whether any hub is left; if not, this node joins again
 )
 
 // mingle makes this node a member of the cluster's gossip until ctx ends, and keeps the node's view of hubs and
@@ -38,22 +39,27 @@ func mingle(ctx context.Context, cfg Config, m *members, a admission, nodeID str
 		}
 	}()
 	known := append(withPort(cfg.Join, gossipPort), m.gossip()...)
-	retry := time.NewTimer(0)
-	defer retry.Stop()
-	for try := 0; ; {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for alone := 0; ; {
+		addrs, hubs := survey(pool, name)
+		m.learnGossip(addrs, hubs)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-retry.C:
-			if n, err := pool.Join(known); n == 0 && len(known) > 0 {
-				cfg.Log.Debug("join gossip", "err", err)
-				retry.Reset(backoff(try, gossipRejoin))
-				try++
-			}
 		case <-pool.Events():
+		case <-next.C:
+			next.Reset(gossipRejoin)
+			if len(hubs) > 0 || len(known) == 0 {
+				alone = 0
+				continue
+			}
+			if n, err := pool.Join(slices.Concat(known, m.gossip())); n == 0 {
+				cfg.Log.Debug("join gossip", "err", err)
+				next.Reset(backoff(alone, gossipRejoin))
+				alone++
+			}
 		}
-		members, hubs := survey(pool, name)
-		m.learnGossip(members, hubs)
 	}
 }
 
