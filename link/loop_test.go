@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/yamux"
 )
 
 // answers is a handler with a path for each way to answer.
@@ -242,29 +243,36 @@ func TestShortBodyIsAnError(t *testing.T) {
 
 func TestAgentHasSoManyStreams(t *testing.T) {
 	bubble(t, worldOptions{hub: parkedForEver{}}, func(t *testing.T, w *world) {
-		agent, _ := w.connect("n1", nil)
+		agent, hub := w.connect("n1", nil)
 		defer agent.Close()
-		ctx, cancel := context.WithCancel(t.Context())
-		ends := make(chan error, maxStreams)
+		var streams []*yamux.Stream
 		for range maxStreams {
-			go func() {
-				_, err := get(ctx, agent, "/watch")
-				ends <- err
-			}()
+			st, err := agent.yam.OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(st, "GET /watch HTTP/1.1\r\nHost: x\r\n\r\n")
+			streams = append(streams, st)
 		}
-		time.Sleep(time.Second)
-		if _, err := get(t.Context(), agent, "/one more"); err == nil {
-			t.Error("one more was served")
+		ask := func(wait time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			defer cancel()
+			req, _ := http.NewRequestWithContext(ctx, "GET", "http://link/x", nil)
+			_, err := agent.RoundTripper().RoundTrip(req)
+			return err
 		}
-		cancel()
-		for range maxStreams {
-			<-ends
+		if err := ask(time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one more: %v, want it to wait", err)
 		}
-		time.Sleep(pingEvery)
-		short, end := context.WithTimeout(t.Context(), time.Second)
-		defer end()
-		if _, err := get(short, agent, "/"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("after the others ended: %v, want it served (and parked)", err)
+		for _, st := range streams {
+			st.Close()
+		}
+		time.Sleep(time.Minute)
+		if n := hub.yam.NumStreams(); n != 0 {
+			t.Errorf("%d streams are left", n)
+		}
+		if err := ask(time.Second); !errors.Is(err, context.DeadlineExceeded) || agent.Err() != nil {
+			t.Errorf("after the others ended: %v, %v", err, agent.Err())
 		}
 	})
 }

@@ -71,17 +71,17 @@ func newServing(ctx context.Context, s *Session, h http.Handler) *serving {
 	return sv
 }
 
-// take serves one stream in a goroutine of its own.
+// take serves one stream in a goroutine of its own, once it may.
 func (sv *serving) take(st *stream) {
 	if sv.s.side == sideAgent {
 		sv.std().take(st)
 		return
 	}
 	select {
-	case sv.slots <- struct{}{}:
+	case sv.slots <- struct{}{}: // an agent with more waits: its streams are not accepted
 		st.release = func() { <-sv.slots }
 		sv.loops.Go(func() { sv.loop(st) })
-	default:
+	case <-sv.s.Done():
 		st.Close()
 	}
 }

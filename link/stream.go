@@ -15,8 +15,10 @@ const (
 	maxFrame = 16 << 10
 
 	idleStream = 10 * time.Second // an unused kept-alive stream is closed
-	// maxRequests bounds the streams that one side opens at once: the other side may not answer any.
-	maxRequests = 256
+	// maxToHub bounds the streams that an agent opens at once; more requests wait. A hub takes twice as many.
+	maxToHub = maxStreams / 2
+	// maxToAgent bounds what a hub opens to one agent, which may never answer: followers of logs, mostly.
+	maxToAgent = 1024
 )
 
 // past is a deadline that makes blocked reads return.
@@ -102,12 +104,16 @@ func (s *Session) newTransport() *http.Transport {
 		}
 		return &stream{Stream: st}, nil
 	}
+	most := maxToHub
+	if s.side == sideHub {
+		most = maxToAgent
+	}
 	return &http.Transport{
 		DialContext:         dial,
 		DialTLSContext:      dial, // an https URL is as good: the link is TLS
 		DisableCompression:  true,
-		MaxIdleConnsPerHost: 4,
-		MaxConnsPerHost:     maxRequests,
+		MaxIdleConnsPerHost: maxToHub,
+		MaxConnsPerHost:     most,
 		IdleConnTimeout:     idleStream,
 	}
 }
