@@ -17,7 +17,7 @@ var workRoutes = []route{
 	{path: "/v1/allocations", get: reads(query{keys: tableKeys(state.Allocs), find: listAllocs})},
 	{path: "/v1/allocation/{id}", get: reads(query{keys: allocKeys, find: readAlloc})},
 	{path: "/v1/allocation/{id}/stop", put: stopAlloc},
-	{path: "/v1/evaluations", get: reads(query{keys: tableKeys(state.Evals), find: listEvals})},
+	{path: "/v1/evaluations", get: reads(query{keys: tableKeys(state.Evals), find: listEvals}), del: notBuilt},
 	{path: "/v1/evaluations/count", get: reads(query{keys: tableKeys(state.Evals), find: countEvals})},
 	{path: "/v1/evaluation/{id}", get: reads(query{keys: evalKeys, find: readEval})},
 	{path: "/v1/evaluation/{id}/allocations", get: reads(query{keys: tableKeys(state.Allocs), find: listEvalAllocs})},
