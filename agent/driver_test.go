@@ -17,6 +17,7 @@ type scripted struct {
 	calls   []string                 // "start web", "stop web SIGTERM 5s", …
 	onStart func(ctx context.Context, task *plugins.TaskConfig) error
 	onStop  func(name string) // nil: the task ends at once
+	events  chan plugins.TaskEvent
 }
 
 type scriptedTask struct {
@@ -26,7 +27,7 @@ type scriptedTask struct {
 }
 
 func newScripted() *scripted {
-	return &scripted{tasks: make(map[string]*scriptedTask), unknown: make(map[string]bool)}
+	return &scripted{tasks: make(map[string]*scriptedTask), unknown: make(map[string]bool), events: make(chan plugins.TaskEvent)}
 }
 
 func (d *scripted) Describe() plugins.Description {
@@ -42,6 +43,23 @@ func (d *scripted) Fingerprint(ctx context.Context) (<-chan plugins.Fingerprint,
 	go func() {
 		<-ctx.Done()
 		close(out)
+	}()
+	return out, nil
+}
+
+// Events passes on what a test sends to events.
+func (d *scripted) Events(ctx context.Context) (<-chan plugins.TaskEvent, error) {
+	out := make(chan plugins.TaskEvent)
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case e := <-d.events:
+				out <- e
+			case <-ctx.Done():
+				return
+			}
+		}
 	}()
 	return out, nil
 }

@@ -32,10 +32,10 @@ type driver struct {
 // driverSet runs the node's driver plugins, each in a process of its own that is started again when it dies, and says in
 // the node's record how they are. It is safe for use by many goroutines.
 type driverSet struct {
-	log  *slog.Logger
-	node *nodeRecord
-
+	log     *slog.Logger
+	node    *nodeRecord
 	plugins []pluginSpec
+	said    chan plugins.TaskEvent // what drivers tell of tasks, for reconcile to hand on
 
 	mu      sync.Mutex
 	specs   map[string]string  // driver name -> the file that offers it
@@ -60,7 +60,7 @@ type plugin struct {
 
 func newDriverSet(log *slog.Logger, node *nodeRecord, specs []pluginSpec) *driverSet {
 	return &driverSet{
-		log: log, node: node, plugins: specs, unnamed: len(specs),
+		log: log, node: node, plugins: specs, unnamed: len(specs), said: make(chan plugins.TaskEvent),
 		specs: make(map[string]string), current: make(map[string]*driver), changed: make(chan struct{}),
 	}
 }
@@ -165,20 +165,36 @@ func (s *driverSet) offer(ctx context.Context, file string, p *plugin, first fun
 		return err
 	}
 	defer s.drop(d)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	followed := make(chan struct{})
-	go func() {
-		defer close(followed)
-		s.follow(ctx, d, first)
-	}()
-	defer func() { <-followed }()
-	defer cancel()
+	following := stage(ctx)
+	defer following.end()
+	following.run(func(ctx context.Context) { s.follow(ctx, d, first) })
+	following.run(func(ctx context.Context) { s.listen(ctx, d) })
 	select {
 	case <-p.gone:
 		return plugins.ErrPluginGone
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// listen hands on what a driver tells of its tasks, for as long as the stream lasts: it is news, not state.
+func (s *driverSet) listen(ctx context.Context, d *driver) {
+	for {
+		stream, err := d.Events(ctx)
+		if errors.Is(err, plugins.ErrUnsupported) {
+			return
+		}
+		if err == nil {
+			for e := range stream {
+				select {
+				case s.said <- e:
+				case <-ctx.Done():
+				}
+			}
+		}
+		if !pause(ctx, fingerprintAgain) {
+			return
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/brumehq/brume/agent/localdb"
 	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/plugins"
 )
 
 // keptAllocs is how many ended allocations a node keeps with their directories, for their logs.
@@ -89,6 +90,8 @@ func (r *reconciler) run(ctx context.Context) error {
 			r.settle(h)
 		case q := <-r.lookups:
 			q.reply <- r.allocs[q.id]
+		case e := <-r.h.drivers.said:
+			r.tell(e)
 		}
 	}
 	if r.stopTasks {
@@ -188,6 +191,18 @@ func (r *reconciler) want(life context.Context, a *api.Allocation, j *api.Job) {
 	if a.AllocModifyIndex > h.want.alloc.AllocModifyIndex && !h.forget {
 		h.want = want
 		h.a.update(want)
+	}
+}
+
+// tell hands a driver's words to the task that they are about. A task that is behind misses some.
+func (r *reconciler) tell(e plugins.TaskEvent) {
+	h := r.allocs[e.AllocID]
+	if h == nil || h.a.tasks[e.TaskName] == nil {
+		return
+	}
+	select {
+	case h.a.tasks[e.TaskName].said <- e:
+	default:
 	}
 }
 

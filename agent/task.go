@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
 	"github.com/brumehq/brume/agent/localdb"
 	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/plugins"
 )
 
 // placement is one version of what the hubs want of an allocation; it does not change.
@@ -73,6 +75,7 @@ type task struct {
 	want    atomic.Pointer[placement] // the newest; set by the allocation
 	kill    context.CancelCauseFunc   // ends run with a *stopReason; called by the allocation
 	changed chan<- taskChange         // to the allocation
+	said    chan plugins.TaskEvent    // by the driver; a few are kept while run is busy
 
 	rec      localdb.Task  // owned by run
 	restored bool          // it was begun by an earlier agent: new runs wait for the hubs
@@ -81,6 +84,9 @@ type task struct {
 	on       *driver       // the plugin process that knows the current run; nil if none is sure to
 }
 
+// saidKept is how many of a driver's words wait for a busy task.
+const saidKept = 4
+
 // taskChange tells an allocation of a task's new state, which nobody changes any more.
 type taskChange struct {
 	name  string
@@ -88,7 +94,7 @@ type taskChange struct {
 }
 
 func newTask(h *host, allocID, name string) *task {
-	t := &task{h: h, log: h.log.With("alloc", allocID, "task", name), allocID: allocID, name: name, over: make(chan struct{})}
+	t := &task{h: h, log: h.log.With("alloc", allocID, "task", name), allocID: allocID, name: name, over: make(chan struct{}), said: make(chan plugins.TaskEvent, saidKept)}
 	t.rec = localdb.Task{Name: name, State: api.TaskState{State: api.TaskStatePending}}
 	return t
 }
@@ -195,6 +201,15 @@ func (t *task) note(e *api.TaskEvent) { addEvent(&t.rec.State, e) }
 // publish stores the task and tells its allocation.
 func (t *task) publish() {
 	t.store()
+	t.changed <- taskChange{t.name, copyState(&t.rec.State)}
+}
+
+// hear adds what the driver says to the task's history.
+func (t *task) hear(e plugins.TaskEvent) {
+	event := newEvent(api.TaskDriverMessage, e.Message)
+	maps.Copy(event.Details, e.Annotations)
+	event.Details["driver_message"] = e.Message
+	t.note(event)
 	t.changed <- taskChange{t.name, copyState(&t.rec.State)}
 }
 

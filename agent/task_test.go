@@ -153,6 +153,30 @@ func TestLeadersEndStopsTheGroup(t *testing.T) {
 	})
 }
 
+func TestDriversWordsAreInTheTasksHistory(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		a := newAllocation(api.JobTypeService, "main")
+		say := func(message string) {
+			b.driver.events <- plugins.TaskEvent{AllocID: a.ID, TaskName: "main", Message: message}
+		}
+		b.driver.onStart = func(context.Context, *plugins.TaskConfig) error {
+			say("fetching the image")
+			time.Sleep(time.Minute)
+			return nil
+		}
+		b.hubs(true, a)
+		b.wantEvents(a.ID, "main", api.TaskSetup, api.TaskDriverMessage)
+		time.Sleep(time.Minute)
+		say("a health check failed")
+		b.wantEvents(a.ID, "main", api.TaskDriverMessage, api.TaskStarted, api.TaskDriverMessage)
+		b.driver.events <- plugins.TaskEvent{AllocID: "another", TaskName: "main", Message: "is ignored"}
+		e := b.status(a.ID).TaskStates["main"].Events
+		if got := e[len(e)-1].DisplayMessage; got != "a health check failed" {
+			t.Errorf("the last event says %q", got)
+		}
+	})
+}
+
 func TestLeaderIsStoppedFirst(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		a := newAllocation(api.JobTypeService, "side", "main")

@@ -47,7 +47,7 @@ func (t *task) start(ctx, live context.Context) error {
 		t.rec.ID = ""
 		return errNotRemembered
 	}
-	handle, network, err := d.Start(live, config)
+	handle, network, err := t.ask(live, d, config)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err() // the next agent finds out what became of it
@@ -58,6 +58,23 @@ func (t *task) start(ctx, live context.Context) error {
 		return err
 	}
 	return t.started(ctx, d, handle, network)
+}
+
+// ask has the driver start the task, and hears what it says meanwhile: fetching an image may take long.
+func (t *task) ask(live context.Context, d *driver, config *plugins.TaskConfig) (handle *plugins.TaskHandle, network *plugins.NetworkOverride, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		handle, network, err = d.Start(live, config)
+	}()
+	for {
+		select {
+		case <-done:
+			return handle, network, err
+		case e := <-t.said:
+			t.hear(e)
+		}
+	}
 }
 
 // started puts a run on record; only then is the task called running.

@@ -36,26 +36,37 @@ func (t *task) await(ctx, live context.Context) (exit, bool) {
 	}()
 	defer func() { <-done }()
 	defer cancel()
-	var x exit
-	select {
-	case x = <-result:
-	case <-done:
-		select {
-		case x = <-result:
-		default:
-			return exit{}, false
-		}
-	case <-live.Done():
-		if ctx.Err() != nil {
-			return exit{}, false
-		}
-		var ok bool
-		if x, ok = t.stop(ctx, context.Cause(live), result); !ok {
-			return exit{}, false
-		}
+	x, ok := t.outlast(ctx, live, result, done)
+	if !ok {
+		return exit{}, false
 	}
 	t.record(x)
 	return x, true
+}
+
+// outlast returns the result once there is one, having stopped the run if live ended first. It reports false if done was
+// closed, or ctx ended, without a result.
+func (t *task) outlast(ctx, live context.Context, result <-chan exit, done <-chan struct{}) (exit, bool) {
+	for {
+		select {
+		case x := <-result:
+			return x, true
+		case <-done:
+			select {
+			case x := <-result:
+				return x, true
+			default:
+				return exit{}, false
+			}
+		case e := <-t.said:
+			t.hear(e)
+		case <-live.Done():
+			if ctx.Err() != nil {
+				return exit{}, false
+			}
+			return t.stop(ctx, context.Cause(live), result)
+		}
+	}
 }
 
 // record stores how a run ended, before the driver may forget it.
