@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/api/apitest"
@@ -137,4 +138,58 @@ func TestStatusOnABase(t *testing.T) {
 			t.Errorf("reported in between: %t: task states (-want +got):\n%s", between, diff)
 		}
 	}
+}
+
+// TestReportsOnAnyBase writes a task's growing history on bases of any age and keeps what whole reports keep.
+func TestReportsOnAnyBase(t *testing.T) {
+	h, _ := oneAlloc(t)
+	file := persisted(t, h.snap())
+	var id ID
+	for r := range h.snap().Rows("") {
+		id = r.ID()
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		whole, onBase := New(), New()
+		for _, s := range []*Store{whole, onBase} {
+			if err := s.Restore(bytesReader(file)); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		bases := []*Snapshot{onBase.Snapshot()}
+		task := api.TaskState{State: api.TaskStatePending}
+		now := int64(testStart)
+		for index := range uint64(rapid.IntRange(1, 12).Draw(rt, "reports")) {
+			for range rapid.IntRange(0, 4).Draw(rt, "events") {
+				now += rapid.Int64Range(0, 3).Draw(rt, "later") // some at the same time
+				e := &api.TaskEvent{Type: pick(rt, "type", []string{api.TaskStarted, api.TaskTerminated, "odd"}), Time: now, ExitCode: rapid.IntRange(0, 1).Draw(rt, "exit")}
+				task.Events = append(task.Events, e)
+				switch e.Type {
+				case api.TaskStarted:
+					task.State, task.StartedAt, task.FinishedAt = api.TaskStateRunning, timeOf(now+1), timeOf(0)
+				case api.TaskTerminated:
+					task.State, task.FinishedAt, task.Failed = api.TaskStateDead, timeOf(now+2), e.ExitCode != 0
+				default:
+					task.Restarts++
+					task.LastRestart = timeOf(now)
+				}
+			}
+			task.Events = task.Events[max(0, len(task.Events)-maxEvents):]
+			reported := task
+			s := &api.AllocStatus{ID: id.String(), ClientStatus: api.AllocClientRunning, TaskStates: map[string]*api.TaskState{apitest.TaskName: &reported}}
+			for store, base := range map[*Store]*Snapshot{whole: nil, onBase: pick(rt, "base", bases)} {
+				data, err := Encode(Header{Time: now}, AllocStatuses{Statuses: []*api.AllocStatus{s}, Base: base})
+				if err != nil {
+					rt.Fatal(err)
+				}
+				if _, err := store.Apply(100+index, data); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			bases = append(bases, onBase.Snapshot())
+			want, got := whole.Snapshot().Alloc(id.String()), onBase.Snapshot().Alloc(id.String())
+			if diff := cmp.Diff(want.TaskStates, got.TaskStates); diff != "" {
+				rt.Fatalf("report %d (-whole +on a base):\n%s", index, diff)
+			}
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unique"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -124,6 +125,8 @@ type decoder struct {
 	time  int64
 	texts []string
 	err   error
+
+	shared []unique.Handle[string] // of texts, as far as sharedText was asked for them
 }
 
 func newDecoder(b []byte, time int64) *decoder {
@@ -231,6 +234,22 @@ func (d *decoder) text() string {
 		return d.texts[ref-1]
 	}
 	return ""
+}
+
+// sharedText is text as a handle that all equal texts of the program have; the zero handle if empty.
+func (d *decoder) sharedText() unique.Handle[string] {
+	ref := d.limited(uint64(len(d.texts)) + 1)
+	if ref == 0 {
+		return unique.Handle[string]{}
+	}
+	if d.shared == nil {
+		d.shared = make([]unique.Handle[string], len(d.texts))
+	}
+	h := &d.shared[ref-1]
+	if *h == (unique.Handle[string]{}) {
+		*h = unique.Make(d.texts[ref-1])
+	}
+	return *h
 }
 
 // bytes returns a copy; nil if empty.
