@@ -44,7 +44,7 @@ func garbage(snap *state.Snapshot, now time.Time) []state.Command {
 	g := collector{now: now}
 	held := map[state.JobName]bool{} // jobs that something is kept of
 	for r := range snap.Rows("") {
-		name := jobName(r.Namespace(), r.JobID())
+		name := state.JobName{Namespace: r.Namespace(), ID: r.JobID()}
 		if !doneWith(snap, r) || now.Sub(time.Unix(0, r.ModifyTime())) < keepFor(r.Job().Type) {
 			held[name] = true
 			continue
@@ -53,7 +53,7 @@ func garbage(snap *state.Snapshot, now time.Time) []state.Command {
 	}
 	for e := range snap.Evals("") {
 		open := e.Status == api.EvalStatusPending || e.Status == api.EvalStatusBlocked
-		name := jobName(e.Namespace, e.JobID)
+		name := state.JobName{Namespace: e.Namespace, ID: e.JobID}
 		if open || held[name] || now.Sub(time.Unix(0, e.ModifyTime)) < keepFor(e.Type) {
 			held[name] = held[name] || open
 			continue
@@ -61,7 +61,7 @@ func garbage(snap *state.Snapshot, now time.Time) []state.Command {
 		g.part(1).Evals = append(g.last.Evals, e.ID)
 	}
 	for j := range snap.Jobs(api.AllNamespaces, "") {
-		if j.Status == api.JobStatusDead && !held[jobName(j.Namespace, j.ID)] && now.Sub(time.Unix(0, j.SubmitTime)) >= keepJobs {
+		if j.Status == api.JobStatusDead && !held[state.JobName{Namespace: j.Namespace, ID: j.ID}] && now.Sub(time.Unix(0, j.SubmitTime)) >= keepJobs {
 			g.part(1).Jobs = append(g.last.Jobs, state.JobName{Namespace: j.Namespace, ID: j.ID})
 		}
 	}

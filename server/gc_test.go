@@ -5,10 +5,22 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/server/state"
 )
+
+func evalOf(job string, opts ...func(*api.Evaluation)) *api.Evaluation {
+	e := &api.Evaluation{
+		ID: uuid.NewString(), Namespace: api.DefaultNamespace, JobID: job, Type: api.JobTypeService, Priority: 50,
+		Status: api.EvalStatusPending, TriggeredBy: api.EvalTriggerJobRegister,
+	}
+	for _, o := range opts {
+		o(e)
+	}
+	return e
+}
 
 // history applies commands at given times, as the log would.
 type history struct {
@@ -65,7 +77,7 @@ func TestGarbage(t *testing.T) {
 	}
 	work := state.GC{Allocs: []state.ID{alloc}, Evals: []string{evalID}}
 	workAndJob := work
-	workAndJob.Jobs = []state.JobName{jobName("default", "web")}
+	workAndJob.Jobs = []state.JobName{{Namespace: "default", ID: "web"}}
 	tests := []struct {
 		rule  string
 		build func(*history)

@@ -16,6 +16,7 @@ import (
 	"github.com/brumehq/brume/gossip"
 	"github.com/brumehq/brume/identity"
 	"github.com/brumehq/brume/link"
+	"github.com/brumehq/brume/server/planner"
 	"github.com/brumehq/brume/server/state"
 )
 
@@ -33,10 +34,10 @@ type Hub struct {
 	fsm   *fsm
 	raft  *raft.Raft
 
-	links   *links                      // live links of agents, by node
-	reports *reports                    // statuses on their way into Raft
-	pool    atomic.Pointer[gossip.Pool] // nil until the gossip key is known
-	term    atomic.Pointer[term]        // the leader's loops; nil while this hub does not lead
+	links   *links                          // live links of agents, by node
+	reports *reports                        // statuses on their way into Raft
+	pool    atomic.Pointer[gossip.Pool]     // nil until the gossip key is known
+	planner atomic.Pointer[planner.Planner] // nil while this hub does not lead
 
 	addrs   Addrs // as bound; Gossip is set by startGossip, the others before anything is served
 	public  Addrs // as others reach them

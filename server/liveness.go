@@ -140,7 +140,7 @@ func evalsOfNodes(snap *state.Snapshot, ids []string) []*api.Evaluation {
 			continue
 		}
 		for r := range snap.RowsOfNode(n.Ordinal, 0) {
-			name := jobName(r.Namespace(), r.JobID())
+			name := state.JobName{Namespace: r.Namespace(), ID: r.JobID()}
 			if r.ClientTerminal() || seen[name] {
 				continue
 			}

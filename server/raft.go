@@ -15,6 +15,7 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/server/planner"
 	"github.com/brumehq/brume/server/state"
 )
 
@@ -141,9 +142,9 @@ func (h *Hub) writeVersion() uint8 {
 
 // proposal is an entry on its way through Raft.
 type proposal struct {
-	future raft.ApplyFuture
-	cmd    state.Command
-	term   *term // to be told when it is committed; nil: none
+	future  raft.ApplyFuture
+	cmd     state.Command
+	planner *planner.Planner // of the term that it is proposed in; nil: none
 }
 
 // propose stamps a command with time and randomness and gives it to Raft. Entries are applied in the order of propose
@@ -158,21 +159,27 @@ func (h *Hub) propose(cmd state.Command) (proposal, error) {
 	if len(entry) > maxEntry {
 		return proposal{}, api.E(api.ErrInvalid, fmt.Sprintf("it takes %d bytes in the log: at most %d", len(entry), maxEntry))
 	}
-	return proposal{h.raft.Apply(entry, 0), cmd, h.term.Load()}, nil
+	return proposal{h.raft.Apply(entry, 0), cmd, h.planner.Load()}, nil
 }
 
-// wait returns the entry's index and outcome. An error of kind api.ErrNoLeader leaves open whether the entry will be
-// committed by the next leader.
+// wait is outcome, and tells the planner of what was committed.
 func (p proposal) wait() (index uint64, result any, err error) {
+	index, result, err = p.outcome()
+	if err == nil && p.planner != nil {
+		p.planner.Committed(p.cmd, result)
+	}
+	return index, result, err
+}
+
+// outcome returns the entry's index and what the state says of it. An error of kind api.ErrNoLeader leaves open whether the
+// next leader will commit the entry.
+func (p proposal) outcome() (index uint64, result any, err error) {
 	if err := p.future.Error(); err != nil {
 		return 0, nil, noLeader(err)
 	}
 	o, ok := p.future.Response().(state.Outcome)
 	if !ok {
 		return 0, nil, fmt.Errorf("raft answered %T", p.future.Response())
-	}
-	if o.Err == nil && p.term != nil {
-		p.term.news.put(newsOf(p.cmd, o.Result))
 	}
 	return p.future.Index(), o.Result, o.Err
 }

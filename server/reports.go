@@ -247,7 +247,7 @@ func evalsOfReport(snap *state.Snapshot, statuses []*api.AllocStatus) []*api.Eva
 		if row == nil || row.ClientTerminal() || row.DesiredStatus() != api.AllocDesiredRun {
 			continue
 		}
-		name, trigger := jobName(row.Namespace(), row.JobID()), ""
+		name, trigger := state.JobName{Namespace: row.Namespace(), ID: row.JobID()}, ""
 		switch {
 		case ended(row, s):
 			trigger = api.EvalTriggerRetryFailedAlloc

@@ -1,4 +1,4 @@
-package server
+package planner
 
 import (
 	"container/heap"

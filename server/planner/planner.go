@@ -1,8 +1,9 @@
-package server
+package planner
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -22,13 +23,13 @@ const (
 	explainEvery  = 10 * time.Second // between two explanations of one blocked evaluation
 )
 
-// planner is the scheduling loop of one term: it takes open evaluations by priority, lets the scheduler place them one
+// Planner is the scheduling loop of one term: it takes open evaluations by priority, lets the scheduler place them one
 // after the other on its view of the nodes, and commits the plans in order. While entries commit it goes on placing, on
 // the view as it will be; if one fails, all that came after it is dropped and the view is made anew from the state.
-// Everything in it belongs to the goroutine of run.
-type planner struct {
-	h     *Hub
-	inbox *inbox
+// Everything in it but the inbox belongs to the goroutine of Run.
+type Planner struct {
+	cfg   Config
+	inbox inbox
 	queue *queue
 
 	view     *scheduler.View
@@ -50,19 +51,31 @@ type entry struct {
 	ends  []*planned // their last part is in it
 }
 
+// Config is what a planner works with.
+type Config struct {
+	Store *state.Store
+	// Propose gives a command to Raft; commands are applied in the order of its calls. Its errors, and those of the Wait
+	// that it returns, are api.ErrNoLeader when the term is over, else why the command was refused.
+	Propose func(state.Command) (Wait, error)
+	Log     *slog.Logger
+}
+
+// Wait waits until the state has a command, and returns what the state says of it.
+type Wait func() (result any, err error)
+
 // planned is one job's plan on its way into the log.
 type planned struct {
 	work    *jobWork
 	job     *api.Job
 	plan    *scheduler.Plan
-	changes uint64 // planner.changes when it was made
+	changes uint64 // Planner.changes when it was made
 	dropped bool   // a placement of it was, for its node or job changed
 }
 
 // flight is an entry that was proposed, or why it could not be.
 type flight struct {
-	proposal
-	err error
+	wait Wait
+	err  error
 }
 
 // landing is an entry's outcome.
@@ -71,12 +84,17 @@ type landing struct {
 	err    error
 }
 
-func newPlanner(h *Hub, t *term) *planner {
-	return &planner{h: h, inbox: &t.news, waits: make(chan flight, inFlight), landed: make(chan landing, inFlight)}
+// New makes the planner of a term; it takes news from then on.
+func New(cfg Config) *Planner {
+	return &Planner{
+		cfg: cfg, inbox: inbox{wake: make(chan struct{}, 1)},
+		waits: make(chan flight, inFlight), landed: make(chan landing, inFlight),
+	}
 }
 
-// run schedules until ctx ends. Losing leadership is an error of kind api.ErrNoLeader.
-func (p *planner) run(ctx context.Context) error {
+// Run schedules until ctx ends, from the state as it is: what it holds must be all that was committed before. Losing
+// leadership is an error of kind api.ErrNoLeader.
+func (p *Planner) Run(ctx context.Context) error {
 	var waiter sync.WaitGroup
 	defer waiter.Wait() // ends with the entries in flight, which Raft answers one way or the other
 	defer close(p.waits)
@@ -99,18 +117,18 @@ func (p *planner) run(ctx context.Context) error {
 }
 
 // wait waits for entries in order. landed has room for all that can be in flight.
-func (p *planner) wait() {
+func (p *Planner) wait() {
 	for f := range p.waits {
 		l := landing{err: f.err}
 		if f.err == nil {
-			_, l.result, l.err = f.proposal.wait()
+			l.result, l.err = f.wait()
 		}
 		p.landed <- l
 	}
 }
 
 // timer fires when the next delayed evaluation is due; nil if there is none.
-func (p *planner) timer() <-chan time.Time {
+func (p *Planner) timer() <-chan time.Time {
 	due := p.queue.nextDue()
 	if due.IsZero() {
 		return nil
@@ -119,7 +137,7 @@ func (p *planner) timer() <-chan time.Time {
 }
 
 // fill proposes entries until enough are in flight, and makes new ones while there are jobs to look at.
-func (p *planner) fill() {
+func (p *Planner) fill() {
 	for len(p.flying) < inFlight {
 		for len(p.open) == 0 || len(p.open) == 1 && !p.open[0].full() {
 			w := p.queue.next()
@@ -134,13 +152,13 @@ func (p *planner) fill() {
 		e := p.open[0]
 		p.open = slices.Delete(p.open, 0, 1)
 		p.flying = append(p.flying, e)
-		pr, err := p.h.propose(e.cmd)
-		p.waits <- flight{pr, err}
+		wait, err := p.cfg.Propose(e.cmd)
+		p.waits <- flight{wait, err}
 	}
 }
 
 // land takes the outcome of the oldest entry in flight.
-func (p *planner) land(l landing) error {
+func (p *Planner) land(l landing) error {
 	e := p.flying[0]
 	p.flying = slices.Delete(p.flying, 0, 1)
 	if errors.Is(l.err, api.ErrNoLeader) {
@@ -149,9 +167,9 @@ func (p *planner) land(l landing) error {
 	if l.err != nil {
 		return p.abandon(e, l.err)
 	}
-	snap := p.h.store.Snapshot()
+	snap := p.cfg.Store.Snapshot()
 	out := l.result.(state.Planned)
-	p.giveBack(e, out.Dropped)
+	p.giveBack(snap, e, out.Dropped)
 	for _, s := range e.cmd.Stop {
 		if s.ClientStatus != "" {
 			p.release(snap, s.ID)
@@ -177,15 +195,14 @@ func (p *planner) land(l landing) error {
 }
 
 // settle ends a plan whose entries are all committed.
-func (p *planner) settle(snap *state.Snapshot, d *planned) error {
+func (p *Planner) settle(snap *state.Snapshot, d *planned) error {
 	d.work.retry = d.work.blocked != nil && p.changes > d.changes
 	p.queue.done(d.work)
 	if ev := snap.Eval(d.plan.Eval.ID); d.dropped && ev != nil && ev.Status != api.EvalStatusPending {
 		// A placement of an earlier entry was dropped, and the last one has ended the evaluation since.
 		again := *ev
 		again.Status = api.EvalStatusPending
-		_, _, err := p.h.apply(context.Background(), state.PutEvals{Evals: []*api.Evaluation{&again}})
-		return err
+		return p.putEvals(&again)
 	}
 	return nil
 }
@@ -193,8 +210,8 @@ func (p *planner) settle(snap *state.Snapshot, d *planned) error {
 // abandon handles an entry that the state refused or that could not be written: a fault of ours, for plans name only what
 // the state holds. Its evaluations fail with that reason and are followed by new ones later; everything else is planned
 // anew from the state.
-func (p *planner) abandon(e *entry, reason error) error {
-	p.h.log.Error("plan refused", "err", reason)
+func (p *Planner) abandon(e *entry, reason error) error {
+	p.cfg.Log.Error("plan refused", "err", reason)
 	var evals []*api.Evaluation
 	now := time.Now()
 	for _, d := range e.parts {
@@ -209,11 +226,24 @@ func (p *planner) abandon(e *entry, reason error) error {
 			return l.err
 		}
 	}
-	if _, _, err := p.h.apply(context.Background(), state.PutEvals{Evals: evals}); err != nil {
+	if err := p.putEvals(evals...); err != nil {
 		return err
 	}
 	p.rebuild()
 	return nil
+}
+
+// putEvals commits evaluations and takes them up.
+func (p *Planner) putEvals(evals ...*api.Evaluation) error {
+	cmd := state.PutEvals{Evals: evals}
+	wait, err := p.cfg.Propose(cmd)
+	if err == nil {
+		_, err = wait()
+	}
+	if err == nil {
+		p.Committed(cmd, nil)
+	}
+	return err
 }
 
 // followUp is a new evaluation of the same job that waits until a time.

@@ -1,4 +1,4 @@
-package server
+package planner
 
 import (
 	"time"
@@ -9,9 +9,9 @@ import (
 )
 
 // rebuild makes view and queue from the state, for which nothing of the planner may be in flight.
-func (p *planner) rebuild() {
+func (p *Planner) rebuild() {
 	p.inbox.take() // the state holds what it names
-	snap := p.h.store.Snapshot()
+	snap := p.cfg.Store.Snapshot()
 	p.queue, p.open, p.flying = newQueue(), nil, nil
 	p.view, p.ordinals, p.occupied = scheduler.NewView(), map[string]uint32{}, map[state.ID]struct{}{}
 	for n := range snap.Nodes("") {
@@ -35,8 +35,8 @@ func (p *planner) rebuild() {
 }
 
 // read takes what was committed into view and queue. Room that came free wakes the blocked evaluations it may serve.
-func (p *planner) read(n news) {
-	snap := p.h.store.Snapshot()
+func (p *Planner) read(n news) {
+	snap := p.cfg.Store.Snapshot()
 	classes := map[string]bool{}
 	for _, id := range n.nodes {
 		if class := p.putNode(snap, id); class != "" {
@@ -67,7 +67,7 @@ func (p *planner) read(n news) {
 }
 
 // putNode takes a changed node into the view and returns its class if work can be placed on it, else "".
-func (p *planner) putNode(snap *state.Snapshot, id string) string {
+func (p *Planner) putNode(snap *state.Snapshot, id string) string {
 	n := snap.Node(id)
 	if n == nil {
 		if ordinal, known := p.ordinals[id]; known {
@@ -86,7 +86,7 @@ func (p *planner) putNode(snap *state.Snapshot, id string) string {
 
 // release gives back what an allocation held, once it is terminal, and returns the class of its node; "" if there was
 // nothing to give back.
-func (p *planner) release(snap *state.Snapshot, id state.ID) string {
+func (p *Planner) release(snap *state.Snapshot, id state.ID) string {
 	r := snap.Row(id)
 	if _, held := p.occupied[id]; !held || r == nil || !r.ClientTerminal() {
 		return ""
@@ -99,8 +99,8 @@ func (p *planner) release(snap *state.Snapshot, id state.ID) string {
 	return ""
 }
 
-// giveBack releases the placements of an entry that were dropped.
-func (p *planner) giveBack(e *entry, dropped []state.ID) {
+// giveBack releases the placements of an entry that were dropped, and looks at their nodes: news of those is on its way.
+func (p *Planner) giveBack(snap *state.Snapshot, e *entry, dropped []state.ID) {
 	if len(dropped) == 0 {
 		return
 	}
@@ -109,12 +109,21 @@ func (p *planner) giveBack(e *entry, dropped []state.ID) {
 		gone[scheduler.ID(id)] = true
 		delete(p.occupied, id)
 	}
+	nodes := map[uint32]bool{}
 	for _, d := range e.parts {
 		for i := range d.plan.Place {
 			if pl := &d.plan.Place[i]; gone[pl.ID] {
 				d.dropped = true
+				nodes[pl.Node] = true
 				p.view.Release(pl.Node, scheduler.UsageOf(d.job.Group(pl.Group), pl.Ports))
 			}
+		}
+	}
+	for ordinal := range nodes {
+		if n := snap.NodeByOrdinal(ordinal); n != nil {
+			p.view.PutNode(n)
+		} else {
+			p.view.RemoveNode(ordinal)
 		}
 	}
 }

@@ -1,9 +1,8 @@
-package server
+package planner
 
 import (
 	"crypto/rand"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -13,8 +12,8 @@ import (
 )
 
 // schedule looks at one job and adds what is decided to the open entries.
-func (p *planner) schedule(w *jobWork) {
-	snap := p.h.store.Snapshot()
+func (p *Planner) schedule(w *jobWork) {
+	snap := p.cfg.Store.Snapshot()
 	eval, twins := w.take(snap)
 	if eval == nil {
 		p.queue.done(w)
@@ -49,7 +48,7 @@ func (p *planner) schedule(w *jobWork) {
 
 // stillBlocked reports whether an evaluation that was tried again and found no room is not worth an entry: its explanation
 // is as it was, or so fresh that it may be wrong for a moment; then it is looked at once more.
-func (p *planner) stillBlocked(was, is *api.Evaluation, now time.Time) bool {
+func (p *Planner) stillBlocked(was, is *api.Evaluation, now time.Time) bool {
 	if sameExplanation(was, is) {
 		return true
 	}
@@ -61,15 +60,12 @@ func (p *planner) stillBlocked(was, is *api.Evaluation, now time.Time) bool {
 	return true
 }
 
-// sameExplanation compares why two evaluations could not be placed, but for how long it took to find out.
+// sameExplanation reports whether two evaluations could not be placed for the same reasons, as people read them.
 func sameExplanation(a, b *api.Evaluation) bool {
 	return maps.EqualFunc(a.FailedTGAllocs, b.FailedTGAllocs, func(x, y *api.AllocMetric) bool {
-		if x == nil || y == nil {
-			return x == y
-		}
-		xc, yc := *x, *y
-		xc.AllocationTime, yc.AllocationTime = 0, 0
-		return reflect.DeepEqual(xc, yc)
+		return x.NodesEvaluated == y.NodesEvaluated && x.CoalescedFailures == y.CoalescedFailures &&
+			x.NearestMiss == y.NearestMiss && maps.Equal(x.ConstraintFiltered, y.ConstraintFiltered) &&
+			maps.Equal(x.DimensionExhausted, y.DimensionExhausted)
 	})
 }
 
@@ -125,7 +121,7 @@ func allocsOf(snap *state.Snapshot, job state.JobName) []scheduler.Alloc {
 }
 
 // write adds a plan to the open entries; a large one takes several, and its evaluations are in the last.
-func (p *planner) write(d *planned, evals []*api.Evaluation) {
+func (p *Planner) write(d *planned, evals []*api.Evaluation) {
 	e := p.lastOpen()
 	e.parts = append(e.parts, d)
 	room := func() int { // in e, which becomes a new entry when it is full
@@ -170,7 +166,7 @@ func (p *planner) write(d *planned, evals []*api.Evaluation) {
 func (e *entry) full() bool { return e.rows >= maxRows || len(e.cmd.Evals) >= maxEntryEvals }
 
 // lastOpen is the entry that work is added to.
-func (p *planner) lastOpen() *entry {
+func (p *Planner) lastOpen() *entry {
 	if n := len(p.open); n > 0 && !p.open[n-1].full() {
 		return p.open[n-1]
 	}
@@ -188,7 +184,7 @@ func groupRun(rows []scheduler.Placement) int {
 }
 
 // writeRows adds placements of one group.
-func (p *planner) writeRows(e *entry, d *planned, rows []scheduler.Placement) {
+func (p *Planner) writeRows(e *entry, d *planned, rows []scheduler.Placement) {
 	g := state.PlaceGroup{
 		Job: state.RefOf(d.job), Group: rows[0].Group, EvalID: d.plan.Eval.ID, Rows: make([]state.Placement, len(rows)),
 	}
