@@ -43,7 +43,7 @@ type DialFunc func(ctx context.Context, addr string) (net.Conn, error)
 
 // Dial connects over TCP.
 func Dial(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: false}}
+	d := net.Dialer{Timeout: dialTimeout}
 	return d.DialContext(ctx, "tcp", addr)
 }
 
@@ -73,7 +73,21 @@ func Connect(ctx context.Context, addr string, cfg *tls.Config, dial DialFunc) (
 	if err != nil {
 		return nil, err
 	}
-	return newSession(conn, sideAgent)
+	s, err := newSession(conn, sideAgent)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", addr, err)
+	}
+	// A client of TLS 1.3 is done before the server has looked at its certificate: only an answer shows that it is
+	// welcome.
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if _, err := s.Ping(ctx); err != nil {
+		if why := s.Err(); why != nil {
+			err = why
+		}
+		return nil, errors.Join(fmt.Errorf("%s: %w", addr, err), s.Close())
+	}
+	return s, nil
 }
 
 // Accept opens the hub's end of a session on a connection that a Mux passed to the handler of ALPNAgent.

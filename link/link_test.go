@@ -69,7 +69,6 @@ type world struct {
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 
-	mu       sync.Mutex
 	sessions chan *Session // the hub's ends
 }
 

@@ -63,20 +63,16 @@ func (sv *serving) readRequest(st *stream, ahead []byte) (req *http.Request, res
 		readers.Put(br)
 	}()
 	br.Reset(io.MultiReader(bytes.NewReader(bytes.Clone(ahead)), st))
-	head, err := peekHead(br)
+	all, whole, err := peekHead(br)
 	if err != nil {
 		return nil, nil, err
 	}
-	if head {
-		all, _ := br.Peek(br.Buffered())
+	if whole {
 		if req, err = http.ReadRequest(br); err != nil {
 			return nil, nil, err
 		}
-		if !plain(req) { // all is intact: reading the head filled no buffer
-			return nil, bytes.Clone(all), st.SetReadDeadline(time.Time{})
-		}
-	} else {
-		all, _ := br.Peek(br.Buffered())
+	}
+	if !whole || !plain(req) { // all is intact: parsing what was buffered has read nothing over it
 		return nil, bytes.Clone(all), st.SetReadDeadline(time.Time{})
 	}
 	if req.ContentLength > 0 {
@@ -96,18 +92,18 @@ func (sv *serving) readRequest(st *stream, ahead []byte) (req *http.Request, res
 	return req, rest, st.SetReadDeadline(time.Time{})
 }
 
-// peekHead buffers a request's head; it is false if the head does not fit.
-func peekHead(br *bufio.Reader) (bool, error) {
+// peekHead buffers a request's head and returns all that is buffered; whole is false if the head does not fit.
+func peekHead(br *bufio.Reader) (all []byte, whole bool, err error) {
 	for n := 1; n <= readerSize; n = br.Buffered() + 1 {
 		if _, err := br.Peek(n); err != nil {
-			return false, err
+			return nil, false, err
 		}
-		all, _ := br.Peek(br.Buffered())
+		all, _ = br.Peek(br.Buffered()) // cannot fail
 		if bytes.Contains(all, []byte("\r\n\r\n")) {
-			return true, nil
+			return all, true, nil
 		}
 	}
-	return false, nil
+	return all, false, nil
 }
 
 // plain tells whether the loop can serve a request; net/http serves the others.

@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	maxConns      = 32 << 10 // open connections; a hub of 5,000 agents needs 5,010
-	maxHandshakes = 1024     // at once; more wait in the kernel's queue
-	joinRate      = 50       // joins a second, and
-	joinBurst     = 200      // this many at once; more wait within the handshake's time
-	maxJoinBytes  = 64 << 10 // what a joining member may send, TLS included
+	maxConns      = 32 << 10        // open connections; a hub of 5,000 agents needs 5,010
+	maxHandshakes = 4096            // at once; more wait in the kernel's queue
+	joinRate      = 50              // joins a second, and
+	joinBurst     = 200             // this many at once; more wait,
+	maxJoinWait   = 5 * time.Second // but not longer: who waits holds one of maxHandshakes
+	maxJoinBytes  = 64 << 10        // what a joining member may send, TLS included
 	joinTimeout   = 30 * time.Second
 	closeGrace    = time.Second // for handlers to close their connections after the context has ended
 )
@@ -40,6 +41,7 @@ type Mux struct {
 
 	mu    sync.Mutex
 	conns map[*rawConn]struct{} // open
+	full  bool                  // and said so
 }
 
 // Handler owns the connection that it is given, and closes it or hands it to who will. It returns soon after ctx ends;
@@ -140,7 +142,6 @@ func (m *Mux) handshake(ctx context.Context, raw net.Conn) {
 	defer func() { <-m.slots }()
 	rc := m.track(raw)
 	if rc == nil {
-		m.log.Warn("refuse connection", "peer", raw.RemoteAddr(), "open", maxConns)
 		raw.Close()
 		return
 	}
@@ -181,10 +182,24 @@ func (m *Mux) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if rc, ok := hello.Conn.(*rawConn); ok {
 		rc.limit(maxJoinBytes)
 	}
-	if err := m.joins.Wait(hello.Context()); err != nil {
-		return nil, fmt.Errorf("too many joins: %w", err)
+	return m.join, m.waitToJoin(hello.Context())
+}
+
+// waitToJoin keeps to joinRate.
+func (m *Mux) waitToJoin(ctx context.Context) error {
+	r := m.joins.Reserve()
+	wait := r.Delay()
+	if wait > maxJoinWait {
+		r.Cancel()
+		return errors.New("too many joins")
 	}
-	return m.join, nil
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		r.Cancel()
+		return ctx.Err()
+	}
 }
 
 // checkRole refuses a member whose role may not speak the protocol.
@@ -208,6 +223,10 @@ func (m *Mux) track(raw net.Conn) *rawConn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.conns) >= maxConns {
+		if !m.full {
+			m.full = true
+			m.log.Warn("refuse connections", "open", maxConns)
+		}
 		return nil
 	}
 	m.conns[rc] = struct{}{}
@@ -253,6 +272,7 @@ func (c *rawConn) Read(p []byte) (int, error) {
 func (c *rawConn) Close() error {
 	c.mux.mu.Lock()
 	delete(c.mux.conns, c)
+	c.mux.full = c.mux.full && len(c.mux.conns) > maxConns/2
 	c.mux.mu.Unlock()
 	return c.Conn.Close()
 }

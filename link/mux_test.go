@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -146,6 +147,74 @@ func TestJoinIsBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestJoinFloodIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, worldOptions{handlers: echoAll})
+		defer w.close()
+		const n = joinBurst + 5*joinRate + 50
+		results := make(chan error, n)
+		for range n {
+			go func() {
+				_, err := w.talk(identity.JoinConfig(w.ca.Hash()))
+				results <- err
+			}()
+		}
+		served := 0
+		for range n {
+			if err := <-results; err == nil {
+				served++
+			}
+		}
+		if served < joinBurst+5*joinRate || served > joinBurst+5*joinRate+5 {
+			t.Errorf("%d of %d joins at once were served, want what %s allow", served, n, maxJoinWait)
+		}
+		if got, err := w.talk(w.ca.member(identity.RoleAgent, "n1").ClientConfig(ALPNAgent)); err != nil {
+			t.Errorf("a member: %q, %v", got, err)
+		}
+	})
+}
+
+func TestTooManyConnectionsAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := NewMemory()
+		defer net.Close()
+		ln, err := net.Listen("10.0.0.1:4647")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca := newTestCA(t)
+		var logged strings.Builder
+		mux := Listen(ln, ca.member(identity.RoleHub, "h1").ServerConfig(), slog.New(slog.NewTextHandler(&logged, nil)))
+		mux.Handle(ALPNAgent, echo)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- mux.Serve(ctx) }()
+		idle := make([]*rawConn, maxConns)
+		for i := range idle {
+			near, _ := newMemPair(net, "a:1", "b:1")
+			idle[i] = mux.track(near)
+		}
+		w := &world{t: t, net: net, addr: mux.Addr().String()}
+		agent := ca.member(identity.RoleAgent, "n1").ClientConfig(ALPNAgent)
+		for range 3 {
+			if got, err := w.talk(agent); err == nil {
+				t.Errorf("one more: %q", got)
+			}
+		}
+		idle[0].Close()
+		if _, err := w.talk(agent); err != nil {
+			t.Errorf("in the place of one that closed: %v", err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if n := strings.Count(logged.String(), "refuse connections"); n != 1 {
+			t.Errorf("it was logged %d times, want once:\n%s", n, logged.String())
+		}
+	})
 }
 
 func TestServeEndsAll(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/brumehq/brume/identity"
 )
 
 // bubble runs f over a Memory in virtual time.
@@ -283,5 +285,57 @@ func TestPanicEndsSessionOnly(t *testing.T) {
 			t.Errorf("another session: %v", err)
 		}
 		other.Close()
+	})
+}
+
+func TestConnectTellsWhyItIsRefused(t *testing.T) {
+	bubble(t, worldOptions{hub: hello("hub")}, func(t *testing.T, w *world) {
+		creds := w.ca.member(identity.RoleAgent, "n1")
+		time.Sleep(25 * time.Hour)
+		_, err := Connect(t.Context(), w.addr, creds.ClientConfig(ALPNAgent), w.dial)
+		if err == nil || !strings.Contains(err.Error(), "expired") {
+			t.Errorf("an expired certificate: %v", err)
+		}
+	})
+}
+
+func TestUpgradePassesThrough(t *testing.T) {
+	shout := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "shout")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Errorf("Hijack: %v", err)
+			return
+		}
+		defer conn.Close()
+		for {
+			line, err := rw.ReadString('\n')
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, strings.ToUpper(line))
+		}
+	})
+	bubble(t, worldOptions{}, func(t *testing.T, w *world) {
+		agent, hub := w.connect("n1", shout)
+		defer agent.Close()
+		req, _ := http.NewRequest("GET", "http://link/exec", nil)
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", "shout")
+		resp, err := hub.RoundTripper().RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("upgrade: %+v, %v", resp, err)
+		}
+		conn := resp.Body.(io.ReadWriteCloser)
+		defer conn.Close()
+		lines := bufio.NewReader(conn)
+		for _, word := range []string{"one", "two"} {
+			fmt.Fprintln(conn, word)
+			if got, err := lines.ReadString('\n'); err != nil || got != strings.ToUpper(word)+"\n" {
+				t.Errorf("got %q, %v", got, err)
+			}
+		}
 	})
 }
