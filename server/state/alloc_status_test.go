@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"maps"
 	"testing"
 
@@ -151,7 +152,7 @@ func TestReportsOnAnyBase(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		whole, onBase := New(), New()
 		for _, s := range []*Store{whole, onBase} {
-			if err := s.Restore(bytesReader(file)); err != nil {
+			if err := s.Restore(bytes.NewReader(file)); err != nil {
 				rt.Fatal(err)
 			}
 		}

@@ -1,10 +1,12 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +37,7 @@ func TestUnreadableEntries(t *testing.T) {
 		{"an unknown command", "unknown command 200", change(1, 200)},
 		{"no entry", "it has only 0 bytes", nil},
 		{"a cut off entry", "it ends too early", good[:len(good)-1]},
-		{"bytes left over", "1 bytes are left over", append(good[:len(good):len(good)], 0)},
+		{"bytes left over", "1 bytes are left over", append(slices.Clip(good), 0)},
 	} {
 		t.Run(tc.rule, func(t *testing.T) {
 			h := newHistory(t)
@@ -46,7 +48,7 @@ func TestUnreadableEntries(t *testing.T) {
 			if !errors.As(out[0].Err, &u) || !strings.HasPrefix(u.Error(), "log entry 7 cannot be read by this hub: ") || !strings.HasSuffix(u.Error(), tc.want) {
 				t.Fatalf("error %v, want %q", out[0].Err, tc.want)
 			}
-			if out[1].Err != out[0].Err {
+			if !errors.Is(out[1].Err, out[0].Err) {
 				t.Errorf("the entry after it: %v", out[1].Err)
 			}
 			if after := h.snap(); after.Index() != before.Index() || after.Eval("e") != nil {
@@ -76,8 +78,8 @@ func fill(v reflect.Value, n *int) {
 			v.Set(reflect.ValueOf(time.Unix(int64(*n), int64(*n)).UTC()))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i), n)
+		for _, field := range v.Fields() {
+			fill(field, n)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
@@ -254,7 +256,7 @@ func FuzzApply(f *testing.F) {
 		view(h.snap())
 		file := persisted(t, h.snap())
 		again := New()
-		if err := again.Restore(bytesReader(file)); err != nil {
+		if err := again.Restore(bytes.NewReader(file)); err != nil {
 			t.Fatalf("a state that was applied cannot be restored: %v", err)
 		}
 		if string(persisted(t, again.Snapshot())) != string(file) {

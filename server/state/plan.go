@@ -207,9 +207,10 @@ func decodePlan(d *decoder) Command {
 func (d *decoder) placeGroup() PlaceGroup {
 	g := PlaceGroup{Job: d.jobRef(), Group: d.text(), EvalID: d.text(), Metric: d.metric()}
 	ports := d.count(1)
-	g.Rows = make([]Placement, 0, d.count(len(ID{})+2+ports))
+	n := d.count(len(ID{}) + 2 + ports)
+	g.Rows = make([]Placement, 0, n)
 	next := int64(0)
-	for range cap(g.Rows) {
+	for range n {
 		var r Placement
 		delta := d.int()
 		r.Index = int(next + delta>>1)

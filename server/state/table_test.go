@@ -1,17 +1,13 @@
 package state
 
 import (
-	"bytes"
 	"cmp"
-	"io"
 	"maps"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 )
-
-func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 type pairRow struct{ key, group, value int }
 

@@ -151,9 +151,10 @@ func (d *decoder) task() taskReport {
 	if flags&taskRestarts != 0 {
 		t.restarts = d.uint()
 	}
-	t.events = make([]taskEvent, 0, d.count(3))
+	n := d.count(3)
+	t.events = make([]taskEvent, 0, n)
 	before := d.time
-	for range cap(t.events) {
+	for range n {
 		ev := d.event(before)
 		before = ev.time
 		t.events = append(t.events, ev)

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -33,19 +35,10 @@ func rowText(r *Row) string {
 		return "none"
 	}
 	var e encoder
-	if err := errorsJoin(e.run(run{r.version, r.origin, r.group}), e.alloc(r)); err != nil {
+	if err := errors.Join(e.run(run{r.version, r.origin, r.group}), e.alloc(r)); err != nil {
 		panic(err)
 	}
 	return string(e.appendTo(nil))
-}
-
-func errorsJoin(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // everyKey lists the keys that the world of these tests can touch.
@@ -142,7 +135,7 @@ func TestWatch(t *testing.T) {
 
 	restored, cancel := h.store.Watch(b)
 	defer cancel()
-	if err := h.store.Restore(bytesReader(persisted(t, h.snap()))); err != nil {
+	if err := h.store.Restore(bytes.NewReader(persisted(t, h.snap()))); err != nil {
 		t.Fatal(err)
 	}
 	if !isClosed(restored) {

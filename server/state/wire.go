@@ -256,8 +256,9 @@ func (d *decoder) sharedText() unique.Handle[string] {
 func (d *decoder) bytes() []byte { return append([]byte(nil), d.take(d.count(1))...) }
 
 func (d *decoder) strings() []string {
-	s := make([]string, 0, d.count(1))
-	for range cap(s) {
+	n := d.count(1)
+	s := make([]string, 0, n)
+	for range n {
 		s = append(s, d.text())
 	}
 	return s
@@ -282,16 +283,18 @@ func (d *decoder) object(m msgp.Unmarshaler) {
 }
 
 func (d *decoder) ids() []ID {
-	ids := make([]ID, 0, d.count(len(ID{})))
-	for range cap(ids) {
+	n := d.count(len(ID{}))
+	ids := make([]ID, 0, n)
+	for range n {
 		ids = append(ids, d.id())
 	}
 	return ids
 }
 
 func (d *decoder) evals() []*api.Evaluation {
-	evals := make([]*api.Evaluation, 0, d.count(1))
-	for range cap(evals) {
+	n := d.count(1)
+	evals := make([]*api.Evaluation, 0, n)
+	for range n {
 		ev := new(api.Evaluation)
 		d.object(ev)
 		evals = append(evals, ev)
