@@ -2,8 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net"
-	"slices"
 	"strconv"
 	"time"
 
@@ -20,7 +20,7 @@ const (
 // members current. It never decides that anybody is dead: the hubs it shows are only the first to be tried.
 func mingle(ctx context.Context, cfg Config, m *members, a admission, nodeID string) error {
 	name := cfg.Name + "-" + nodeID[:8] // names must differ, hosts' names may not
-	pool, err := gossip.New(gossip.Config{
+	pool, err := openPool(cfg, m, gossip.Config{
 		Name: name, Bind: cfg.Gossip, Key: a.GossipKey, Transport: cfg.Wires.Gossip,
 		Meta: gossip.Meta{Role: string(identity.RoleAgent), NodeID: nodeID, Region: a.Region, Version: cfg.Version},
 		Log:  cfg.Log.With("part", "gossip"),
@@ -38,7 +38,6 @@ func mingle(ctx context.Context, cfg Config, m *members, a admission, nodeID str
 			cfg.Log.Warn("close gossip", "err", err)
 		}
 	}()
-	known := append(withPort(cfg.Join, gossipPort), m.gossip()...)
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for alone := 0; ; {
@@ -50,17 +49,54 @@ func mingle(ctx context.Context, cfg Config, m *members, a admission, nodeID str
 		case <-pool.Events():
 		case <-next.C:
 			next.Reset(gossipRejoin)
-			if len(hubs) > 0 || len(known) == 0 {
+			if len(hubs) > 0 {
 				alone = 0
 				continue
 			}
-			if n, err := pool.Join(slices.Concat(known, m.gossip())); n == 0 {
+			if err := rejoin(pool, m.gossip(), withPort(cfg.Join, gossipPort)); err != nil {
 				cfg.Log.Debug("join gossip", "err", err)
 				next.Reset(backoff(alone, gossipRejoin))
 				alone++
 			}
 		}
 	}
+}
+
+// openPool starts gossip. Port 0 is the port that this node had before, if that is free: others know its name by it.
+func openPool(cfg Config, m *members, g gossip.Config) (*gossip.Pool, error) {
+	host, port, err := net.SplitHostPort(cfg.Gossip)
+	if err != nil {
+		return nil, err
+	}
+	var pool *gossip.Pool
+	if _, before, err := net.SplitHostPort(m.self()); err == nil && port == "0" {
+		again := g
+		again.Bind = net.JoinHostPort(host, before)
+		pool, err = gossip.New(again)
+		if err != nil {
+			cfg.Log.Debug("gossip on the port of before", "err", err)
+		}
+	}
+	if pool == nil {
+		if pool, err = gossip.New(g); err != nil {
+			return nil, err
+		}
+	}
+	m.learnSelf(pool.Addr())
+	return pool, nil
+}
+
+// rejoin meets the members that are remembered, or else whom the configuration names, who may be no member but a hub's RPC.
+func rejoin(pool *gossip.Pool, remembered, named []string) error {
+	var errs []error
+	for _, addrs := range [][]string{remembered, named} {
+		n, err := pool.Join(addrs)
+		if n > 0 {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // survey lists the gossip addresses of the living members beside this node, and the RPC addresses of the hubs among them

@@ -28,6 +28,7 @@ type admission struct {
 type contacts struct {
 	Hubs   []api.HubAddr
 	Gossip []string // gossip addresses of members
+	Self   string   // this node's own
 }
 
 // loadJSON reads a file into v and reports whether there is one.
@@ -110,6 +111,22 @@ func (m *members) learnGossip(addrs []string, hubs map[string]string) {
 		m.known.Gossip = addrs
 		return true
 	})
+}
+
+// learnSelf remembers where this node gossips.
+func (m *members) learnSelf(addr string) {
+	m.change(func() bool {
+		changed := m.known.Self != addr
+		m.known.Self = addr
+		return changed
+	})
+}
+
+// self is where this node gossiped when it last ran, "" if that is not known.
+func (m *members) self() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known.Self
 }
 
 // hubs lists RPC addresses to try, the likeliest first: what gossip shows, then what was remembered.

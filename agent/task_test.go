@@ -167,6 +167,7 @@ func TestDriversWordsAreInTheTasksHistory(t *testing.T) {
 		b.hubs(true, a)
 		b.wantEvents(a.ID, "main", api.TaskSetup, api.TaskDriverMessage)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		say("a health check failed")
 		b.wantEvents(a.ID, "main", api.TaskDriverMessage, api.TaskStarted, api.TaskDriverMessage)
 		b.driver.events <- plugins.TaskEvent{AllocID: "another", TaskName: "main", Message: "is ignored"}

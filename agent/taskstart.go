@@ -107,7 +107,7 @@ func (t *task) resume(ctx, live context.Context) {
 	if t.rec.ID == "" || t.rec.Exit != nil {
 		return
 	}
-	if err := t.openLogs(live); err != nil {
+	if err := t.openLogs(live); err != nil && live.Err() == nil {
 		t.log.Warn("collect output again", "err", err)
 	}
 	if t.rec.Handle != nil {

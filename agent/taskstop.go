@@ -110,7 +110,9 @@ func (t *task) wait(ctx context.Context, r run, on *driver) (exit, bool) {
 			gone = d
 			t.log.Debug("driver plugin is gone, the task is not", "driver", r.driver)
 			continue
-		case errors.Is(err, errNoDriver), errors.Is(err, plugins.ErrExitUnknown):
+		case errors.Is(err, plugins.ErrExitUnknown):
+			return exit{Unknown: "nobody saw the task end"}, true
+		case errors.Is(err, errNoDriver):
 			return exit{Unknown: err.Error()}, true
 		}
 		on = nil
