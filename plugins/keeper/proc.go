@@ -155,9 +155,7 @@ func killTree(p Process) error {
 				continue
 			}
 			more, found[s.PID] = true, s
-			if err := s.signal(syscall.SIGSTOP); err != nil {
-				return err
-			}
+			_ = s.signal(syscall.SIGSTOP) // what cannot be stopped is killed all the same, and that tells the reason
 		}
 		if !more {
 			break
