@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -187,14 +188,14 @@ func (w *clientWatch) look() {
 	if w.stopped || w.got || w.gone {
 		return
 	}
-	w.st.SetReadDeadline(past)
+	_ = w.st.SetReadDeadline(past) // yamux's deadlines cannot fail
 	n, err := w.st.Read(w.st.first[:])
 	w.got = n > 0
-	if ne, ok := err.(net.Error); n == 0 && !(ok && ne.Timeout()) {
+	if ne, ok := errors.AsType[net.Error](err); n == 0 && (!ok || !ne.Timeout()) {
 		w.gone = true
 		w.cancel()
 	}
-	w.st.SetReadDeadline(time.Time{})
+	_ = w.st.SetReadDeadline(time.Time{})
 }
 
 // stop ends the watch and tells what it saw.

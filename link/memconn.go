@@ -84,7 +84,7 @@ func (p *memPipe) changed() {
 
 func (p *memPipe) read(b []byte) (int, error) {
 	for {
-		n, err, change := p.tryRead(b)
+		n, change, err := p.tryRead(b)
 		if change == nil {
 			return n, err
 		}
@@ -93,20 +93,20 @@ func (p *memPipe) read(b []byte) (int, error) {
 }
 
 // tryRead returns a channel to wait on if there is nothing to read yet.
-func (p *memPipe) tryRead(b []byte) (int, error, <-chan struct{}) {
+func (p *memPipe) tryRead(b []byte) (int, <-chan struct{}, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.unread:
-		return 0, net.ErrClosed, nil
+		return 0, nil, net.ErrClosed
 	case p.reader.passed():
-		return 0, os.ErrDeadlineExceeded, nil
+		return 0, nil, os.ErrDeadlineExceeded
 	case len(b) == 0:
 		return 0, nil, nil
 	case p.silent:
-		return 0, nil, p.change
+		return 0, p.change, nil
 	case errors.Is(p.end, syscall.ECONNRESET):
-		return 0, p.end, nil
+		return 0, nil, p.end
 	case len(p.buf) > 0:
 		n := copy(b, p.buf)
 		if p.buf = p.buf[n:]; len(p.buf) == 0 {
@@ -115,15 +115,15 @@ func (p *memPipe) tryRead(b []byte) (int, error, <-chan struct{}) {
 		p.changed()
 		return n, nil, nil
 	case p.end != nil:
-		return 0, p.end, nil
+		return 0, nil, p.end
 	}
-	return 0, nil, p.change
+	return 0, p.change, nil
 }
 
 func (p *memPipe) write(b []byte) (int, error) {
 	total := 0
 	for {
-		n, err, change := p.tryWrite(b)
+		n, change, err := p.tryWrite(b)
 		total, b = total+n, b[n:]
 		if change == nil {
 			return total, err
@@ -133,18 +133,18 @@ func (p *memPipe) write(b []byte) (int, error) {
 }
 
 // tryWrite returns a channel to wait on if not all of b could be written yet.
-func (p *memPipe) tryWrite(b []byte) (int, error, <-chan struct{}) {
+func (p *memPipe) tryWrite(b []byte) (int, <-chan struct{}, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.end == io.EOF:
-		return 0, net.ErrClosed, nil
+	case errors.Is(p.end, io.EOF):
+		return 0, nil, net.ErrClosed
 	case p.end != nil && !p.silent:
-		return 0, p.end, nil
+		return 0, nil, p.end
 	case p.unread && !p.silent:
-		return 0, syscall.EPIPE, nil
+		return 0, nil, syscall.EPIPE
 	case p.writer.passed():
-		return 0, os.ErrDeadlineExceeded, nil
+		return 0, nil, os.ErrDeadlineExceeded
 	}
 	n := min(len(b), memWindow-len(p.buf))
 	if n > 0 {
@@ -154,7 +154,7 @@ func (p *memPipe) tryWrite(b []byte) (int, error, <-chan struct{}) {
 	if n == len(b) {
 		return n, nil, nil
 	}
-	return n, nil, p.change
+	return n, p.change, nil
 }
 
 func (p *memPipe) closeWrite(end error) {

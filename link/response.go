@@ -184,7 +184,7 @@ func (w *response) writeHead(out *bytes.Buffer) {
 		w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	fmt.Fprintf(out, "HTTP/1.1 %03d %s\r\n", w.status, http.StatusText(w.status))
-	w.header.Write(out) // into memory: cannot fail
+	_ = w.header.Write(out) // into memory: cannot fail
 	out.WriteString("\r\n")
 }
 

@@ -96,10 +96,9 @@ func (sv *serving) stop() {
 // recoverPanic ends the session for a handler's panic, so that Serve returns it. http.ErrAbortHandler goes on up: it
 // ends the stream alone.
 func (sv *serving) recoverPanic() {
-	v := recover()
-	switch {
-	case v == nil:
-	case v == http.ErrAbortHandler:
+	switch v := recover(); v {
+	case nil:
+	case http.ErrAbortHandler:
 		panic(v)
 	default:
 		sv.s.end(fmt.Errorf("handler panicked: %v\n%s", v, debug.Stack()))
@@ -138,7 +137,7 @@ func newStdServer(ctx context.Context, h http.Handler) *stdServer {
 			}
 		},
 	}
-	s.accept.Go(func() { s.srv.Serve(listener{s}) })
+	s.accept.Go(func() { _ = s.srv.Serve(listener{s}) }) // ends with stop
 	return s
 }
 

@@ -57,7 +57,7 @@ func (s *stream) Close() error {
 		return nil
 	}
 	err := s.Stream.Close()
-	s.Stream.SetReadDeadline(past)
+	_ = s.Stream.SetReadDeadline(past) // cannot fail
 	if s.release != nil {
 		s.release()
 	}
