@@ -22,12 +22,13 @@ type alloc struct {
 	id      string
 	updates chan *placement // holds the newest version that run has not taken yet; only reconcile sends
 
-	want    *placement // owned by run
-	rec     localdb.Alloc
-	tasks   map[string]*task
-	states  map[string]*api.TaskState // each task's newest; the states themselves do not change
-	changes chan taskChange
-	hurry   bool // the agent is stopping its tasks
+	want     *placement // owned by run
+	rec      localdb.Alloc
+	tasks    map[string]*task
+	states   map[string]*api.TaskState // each task's newest; the states themselves do not change
+	changes  chan taskChange
+	hurry    bool // the agent is stopping its tasks
+	restored bool // an earlier agent began it
 }
 
 // newAlloc makes an allocation from what the hubs said, or from what an earlier agent stored.
@@ -35,6 +36,7 @@ func newAlloc(h *host, want *placement, rec *localdb.Record) *alloc {
 	a := &alloc{
 		h: h, log: h.log.With("alloc", want.alloc.ID), id: want.alloc.ID, updates: make(chan *placement, 1), want: want,
 		tasks: make(map[string]*task), states: make(map[string]*api.TaskState), changes: make(chan taskChange),
+		restored: rec != nil,
 	}
 	a.rec.Alloc = want.alloc
 	for _, spec := range want.group.Tasks {
@@ -75,8 +77,11 @@ func (a *alloc) update(p *placement) {
 // returns and leaves running tasks to the next agent.
 func (a *alloc) run(ctx context.Context) {
 	if err := a.prepare(); err != nil {
-		a.refuse(err)
-		return
+		if !a.restored {
+			a.refuse(err)
+			return
+		}
+		a.log.Error("restore allocation", "err", err) // its tasks may well run: they are not given up
 	}
 	var running sync.WaitGroup
 	for _, t := range a.tasks {
@@ -138,15 +143,14 @@ func (a *alloc) prepare() error {
 	return a.h.dirs.alloc(a.id).Build()
 }
 
-// refuse fails an allocation that could not even be begun.
+// refuse fails a new allocation that could not even be begun.
 func (a *alloc) refuse(err error) {
 	a.log.Warn("begin allocation", "err", err)
 	for name, t := range a.tasks {
 		t.note(failing(newEvent(api.TaskSetupFailure, "Allocation could not be begun: "+err.Error())))
 		t.rec.State.State, t.rec.State.Failed, t.rec.State.FinishedAt = api.TaskStateDead, true, time.Now()
-		if t.store() == nil || t.rec.ID == "" {
-			close(t.over)
-		}
+		t.store()
+		close(t.over)
 		a.states[name] = copyState(&t.rec.State)
 	}
 	a.setHealthy(false)

@@ -44,7 +44,9 @@ type reconciler struct {
 	allocs  map[string]*held // owned by run; no lock
 	ended   chan *held
 	running sync.WaitGroup
-	heard   bool // synced is closed
+	// clearing bounds how many directories are removed at once: it is no hurry.
+	clearing chan struct{}
+	heard    bool // synced is closed
 }
 
 // held is an allocation that this node has.
@@ -65,7 +67,7 @@ type lookup struct {
 func newReconciler(h *host, wanted <-chan *api.NodeAllocs, synced chan struct{}, stopTasks bool) *reconciler {
 	return &reconciler{
 		h: h, log: h.log, wanted: wanted, synced: synced, stopTasks: stopTasks, lookups: make(chan lookup),
-		allocs: make(map[string]*held), ended: make(chan *held),
+		allocs: make(map[string]*held), ended: make(chan *held), clearing: make(chan struct{}, 2),
 	}
 }
 
@@ -80,6 +82,9 @@ func (r *reconciler) run(ctx context.Context) error {
 	}
 	for _, rec := range records {
 		r.restore(life, rec)
+	}
+	if err := r.sweep(); err != nil {
+		r.log.Error("look for what an earlier agent left", "err", err)
 	}
 	for ctx.Err() == nil {
 		select {
@@ -241,18 +246,43 @@ func (r *reconciler) settle(h *held) {
 	}
 }
 
-// remove forgets an ended allocation: its directories and its record.
+// remove forgets an ended allocation: its record at once, its directories beside the reconciling.
 func (r *reconciler) remove(h *held) {
 	delete(r.allocs, h.a.id)
-	if err := r.h.dirs.alloc(h.a.id).Remove(); err != nil {
-		r.log.Error("remove allocation", "alloc", h.a.id, "err", err)
-	}
-	if err := os.RemoveAll(r.h.dirs.fifo(h.a.id)); err != nil {
-		r.log.Error("remove log pipes", "alloc", h.a.id, "err", err)
-	}
 	if err := r.h.db.DeleteAlloc(h.a.id); err != nil {
 		r.log.Error("forget allocation", "alloc", h.a.id, "err", err)
 	}
+	r.clear(h.a.id)
+}
+
+// clear removes the directories of an allocation that is on record no more.
+func (r *reconciler) clear(id string) {
+	r.running.Go(func() {
+		r.clearing <- struct{}{}
+		defer func() { <-r.clearing }()
+		if err := r.h.dirs.alloc(id).Remove(); err != nil {
+			r.log.Error("remove allocation", "alloc", id, "err", err)
+		}
+		if err := os.RemoveAll(r.h.dirs.fifo(id)); err != nil {
+			r.log.Error("remove log pipes", "alloc", id, "err", err)
+		}
+	})
+}
+
+// sweep removes directories that an agent left which died over removing them.
+func (r *reconciler) sweep() error {
+	for _, dir := range []string{r.h.dirs.allocs, r.h.dirs.fifos} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if r.allocs[e.Name()] == nil {
+				r.clear(e.Name())
+			}
+		}
+	}
+	return nil
 }
 
 // stopAll stops every task and waits until all are dead.

@@ -181,6 +181,25 @@ func TestFullListEndsWhatItDoesNotName(t *testing.T) {
 	})
 }
 
+func TestWhatIsOnNoRecordIsRemovedAtStart(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		driver := newScripted()
+		a := newAllocation(api.JobTypeService, "main")
+		first := newBench(t, dir, driver)
+		first.hubs(true, a)
+		first.stop()
+		if err := os.MkdirAll(dir+"/allocs/left-over/alloc", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		second := newBench(t, dir, driver)
+		synctest.Wait()
+		if second.exists("left-over") || !second.exists(a.ID) {
+			t.Errorf("left over: %v, on record: %v; want false, true", second.exists("left-over"), second.exists(a.ID))
+		}
+	})
+}
+
 func TestEndedAllocationsAreKeptForTheirLogs(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		var allocs []*api.Allocation
