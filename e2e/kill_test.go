@@ -114,7 +114,7 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 	ended := c.await(t.Context(), "counter", func(a []*api.AllocationListStub) bool { return api.ClientTerminal(a[0].ClientStatus) })
 	wantExit(t, ended[0], "count", 5)
 	checkNumbers(t, c.log(id, "count", "stdout"))
-	if r := c.brume("alloc", "status", id); !strings.Contains(r.stdout, "Exit code: 5") {
+	if r := c.brume("alloc", "status", id); !strings.Contains(r.stdout, "Exit code 5") {
 		t.Errorf("alloc status does not show the exit code:\n%s", r.stdout)
 	}
 }

@@ -60,7 +60,7 @@ func TestExamplesRunAsWritten(t *testing.T) {
 	if out := c.must("alloc", "logs", allocs[0].ID); out == "" {
 		t.Error("the batch example wrote nothing")
 	}
-	c.want(c.brume("alloc", "status", allocs[0].ID[:8]), 0, "complete", "Exit code: 0")
+	c.want(c.brume("alloc", "status", allocs[0].ID[:8]), 0, "complete", "Exit code 0")
 	c.want(c.brume("node", "status", "n1"), 0, "raw_exec", "MHz", "GiB")
 }
 
@@ -94,7 +94,7 @@ func TestBatchJobKeepsExitCodeAndLogs(t *testing.T) {
 	c := newCluster(t)
 	c.agent("n1")
 	file := c.file("seven.hcl", shell("seven", "echo to stdout; echo to stderr >&2; exit 7"))
-	c.want(c.brume("job", "run", file), 1, "Exit code: 7", "alloc logs")
+	c.want(c.brume("job", "run", file), 1, "Exit code 7", "alloc logs")
 	allocs := c.await(t.Context(), "seven", func(a []*api.AllocationListStub) bool { return len(a) == 1 })
 	if got := c.log(allocs[0].ID, "t", "stdout"); got != "to stdout\n" {
 		t.Errorf("stdout %q, want %q", got, "to stdout\n")
@@ -124,7 +124,7 @@ func TestWhatCannotRunSaysWhy(t *testing.T) {
 		{"broken file", in(`driver = "raw_exec"`, `driver = "raw_exec`), 1, []string{"broken", ".hcl:"}},
 		{"unknown name", in(`driver =`, `drivr =`), 1, []string{"drivr", "driver"}},
 		{"not built", in(`      config {`, "      artifact { source = \"x\" }\n      config {"), 1, []string{"artifact", "not supported yet"}},
-		{"failing task", shell("x", "echo oh dear >&2; exit 3"), 1, []string{"Exit code: 3", "alloc logs --stderr"}},
+		{"failing task", shell("x", "echo oh dear >&2; exit 3"), 1, []string{"Exit code 3", "alloc logs --stderr"}},
 		{"missing command", in("/bin/sh", "/no/such/command"), 1, []string{"/no/such/command", "no such file"}},
 	}
 	for i, tt := range tests {
@@ -161,6 +161,8 @@ func TestTheAPINeedsItsToken(t *testing.T) {
 		}
 	}
 	r := runCommand(t.Context(), t, c.exe, append(c.environ(), "BRUME_TOKEN=wrong"), "node", "status")
-	c.want(r, 1, "Permission denied")
+	c.want(r, 1, "ACL token not found")
+	none := runCommand(t.Context(), t, c.exe, append(c.environ("BRUME_ADDR="+c.client.Address(), "BRUME_CACERT="+c.dir+"/hub/ca.crt"), "BRUME_CONTEXT=/nonexistent"), "node", "status")
+	c.want(none, 1, "Permission denied")
 	c.want(c.brume("hub", "--init", "--data-dir", c.dir+"/hub"), 1, "already")
 }
