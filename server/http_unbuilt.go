@@ -153,9 +153,25 @@ func constant(v any) endpoint {
 	})
 }
 
-// missing says that there is no such object, since there can be none.
+// missing says that there is no such object, since there can be none: at once, or to a blocking query when its time is
+// over, so that clients that wait for one do not spin.
 func missing(text string) endpoint {
-	return func(*Hub, http.ResponseWriter, *http.Request) error { return api.E(api.ErrNotFound, text) }
+	never := query{
+		keys: func(*read) []state.Key { return nil },
+		find: func(*Hub, *state.Snapshot, *read) (answer, error) { return answer{index: 1}, nil },
+	}
+	return func(h *Hub, w http.ResponseWriter, r *http.Request) error {
+		rd, err := parseRead(r)
+		if err != nil {
+			return err
+		}
+		a, err := h.await(r.Context(), never, rd)
+		if err != nil {
+			return err
+		}
+		h.stamp(w, a)
+		return api.E(api.ErrNotFound, text)
+	}
 }
 
 // ofJob is constant for a job that exists.
