@@ -226,7 +226,7 @@ func TestAgentFindsTheHubThroughAnotherAgent(t *testing.T) {
 	}
 	gossip := c.gossipAddr("n1")
 	n2.stop()
-	if err := os.Remove(filepath.Join(c.dir, "n2", "members.json")); err != nil {
+	if err := os.Remove(filepath.Join(c.dir, "n2", "node", "members.json")); err != nil {
 		t.Fatal(err)
 	}
 	c.awaitNode("n2", api.NodeStatusDown)
@@ -242,7 +242,7 @@ func (c *cluster) gossipAddr(name string) string {
 		c.t.Fatal(err)
 	}
 	for _, m := range members.Members {
-		if m.Name == name || strings.HasPrefix(m.Name, name+".") {
+		if m.Name == name || strings.HasPrefix(m.Name, name+"-") {
 			return net.JoinHostPort(m.Addr, strconv.Itoa(int(m.Port)))
 		}
 	}

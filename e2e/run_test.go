@@ -164,5 +164,7 @@ func TestTheAPINeedsItsToken(t *testing.T) {
 	c.want(r, 1, "ACL token not found")
 	none := runCommand(t.Context(), t, c.exe, append(c.environ("BRUME_ADDR="+c.client.Address(), "BRUME_CACERT="+c.dir+"/hub/ca.crt"), "BRUME_CONTEXT=/nonexistent"), "node", "status")
 	c.want(none, 1, "Permission denied")
-	c.want(c.brume("hub", "--init", "--data-dir", c.dir+"/hub"), 1, "already")
+	c.want(c.brume("hub", "--data-dir", c.dir+"/hub"), 1, "in use by another hub")
+	c.hub.stop()
+	c.want(c.brume("hub", "--init", "--data-dir", c.dir+"/hub"), 1, "holds a cluster already", "without --init")
 }

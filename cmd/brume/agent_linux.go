@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,21 +65,7 @@ func (c *cli) agentConfig(flags *fileConfig, path string) (agent.Config, error) 
 	if cfg.Join = flags.Join; len(cfg.Join) == 0 {
 		cfg.Join = file.Join
 	}
-	for i, addr := range cfg.Join {
-		cfg.Join[i] = withPort(addr, rpcPort)
-	}
 	return cfg, nil
-}
-
-// rpcPort is where hubs listen for agents unless told otherwise.
-const rpcPort = "4647"
-
-// withPort adds the port to an address that has none.
-func withPort(addr, port string) string {
-	if _, _, err := net.SplitHostPort(addr); err == nil {
-		return addr
-	}
-	return net.JoinHostPort(strings.Trim(addr, "[]"), port)
 }
 
 // nodeConfig is what agent and dev share: the machine's description and its plugins.
