@@ -1,10 +1,10 @@
 package plugins
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -24,10 +24,7 @@ func (s Schema) Encode(config map[string]any, vars map[string]string) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	if config == nil {
-		config = map[string]any{}
-	}
-	text, err := json.Marshal(config)
+	text, err := fitted(spec, config)
 	if err != nil {
 		return nil, err
 	}
@@ -125,5 +122,6 @@ func decodeMsgpack(data []byte, v any) error {
 func msgpackHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
+	h.MapType = reflect.TypeFor[map[string]any]()
 	return h
 }
