@@ -29,7 +29,7 @@ type Config struct {
 	NodeClass  string
 	Meta       map[string]string
 	Interface  string // network interface whose address tasks get; "" is that of the default route
-	Version    string // of this program
+	Version    string // that clients are told; api.CompatVersion by default
 
 	// Join names hubs for the first join, as HOST or HOST:PORT of their RPC. An agent that was admitted before may name any
 	// member's gossip address too, and needs none as long as a member that it remembers is alive.
@@ -91,6 +91,7 @@ func (c Config) complete() Config {
 	c.Gossip = cmp.Or(c.Gossip, d.Gossip)
 	c.Datacenter = cmp.Or(c.Datacenter, d.Datacenter)
 	c.NodePool = cmp.Or(c.NodePool, d.NodePool)
+	c.Version = cmp.Or(c.Version, api.CompatVersion)
 	c.MaxKillTimeout = cmp.Or(c.MaxKillTimeout, d.MaxKillTimeout)
 	c.StopTasks = c.StopTasks || c.Dev
 	if c.Log == nil {

@@ -89,7 +89,8 @@ func (s *driverSet) run(ctx context.Context, ready func()) {
 	running.Wait()
 }
 
-// get returns the process of a driver that is not gone, waiting for it to be started if need be.
+// get returns the process of a driver that is not gone, waiting for it to be started if need be. The error is errNoDriver
+// or ctx's.
 func (s *driverSet) get(ctx context.Context, name string, gone *driver) (*driver, error) {
 	for {
 		s.mu.Lock()
@@ -99,12 +100,12 @@ func (s *driverSet) get(ctx context.Context, name string, gone *driver) (*driver
 		case d != nil && d != gone:
 			return d, nil
 		case !named && unnamed == 0:
-			return nil, fmt.Errorf("driver %s: %w", name, errNoDriver)
+			return nil, errNoDriver
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("driver %s: %w", name, ctx.Err())
+			return nil, ctx.Err()
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/brumehq/brume/api"
@@ -224,7 +225,7 @@ func checkFile(path, pinned string) error {
 	if _, err := io.Copy(h, f); err != nil {
 		return err
 	}
-	if have := hex.EncodeToString(h.Sum(nil)); have != pinned {
+	if have := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(have, pinned) {
 		return fmt.Errorf("%s: SHA-256 is %s, the configuration wants %s", path, have, pinned)
 	}
 	return nil

@@ -234,13 +234,25 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+func TestStartWaitsForAPluginThatIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		b.killPlugin()
+		synctest.Wait()
+		a := newAllocation(api.JobTypeService, "main")
+		b.hubs(true, a)
+		b.wantStatus(a.ID, api.AllocClientPending)
+		time.Sleep(time.Second)
+		b.wantStatus(a.ID, api.AllocClientRunning)
+	})
+}
+
 func TestWhatCannotRunFailsWithAReason(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		adapt func(*api.Task)
 		want  string
 	}{
-		{"a driver that the node has not", func(t *api.Task) { t.Driver = "docker" }, "driver docker: driver docker: this node has no such driver"},
+		{"a driver that the node has not", func(t *api.Task) { t.Driver = "docker" }, "driver docker: this node has no such driver"},
 		{"a config that the driver does not know", func(t *api.Task) { t.Config["image"] = "x" }, "image"},
 		{"a name that is no directory's", func(t *api.Task) { t.Name = "../up" }, `task name "../up" cannot name a directory`},
 	} {

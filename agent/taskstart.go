@@ -14,6 +14,9 @@ import (
 	"github.com/brumehq/brume/plugins"
 )
 
+// driverWait is how long a start waits for a plugin that is being started again.
+const driverWait = 30 * time.Second
+
 // setupError is a start that failed before the driver was asked; it will fail again.
 type setupError struct {
 	step string
@@ -146,9 +149,9 @@ func (t *task) adopt(ctx, live context.Context, config *plugins.TaskConfig) erro
 func (t *task) prepare(live context.Context) (*plugins.TaskConfig, *driver, error) {
 	want := t.want.Load()
 	spec := want.task(t.name)
-	d, err := t.h.drivers.get(live, spec.Driver, nil)
+	d, err := t.awaitDriver(live, spec.Driver)
 	if err != nil {
-		return nil, nil, &setupError{"driver " + spec.Driver, err}
+		return nil, nil, err
 	}
 	dir := t.h.dirs.alloc(t.allocID)
 	if len(t.rec.State.Events) == 0 || t.rec.State.StartedAt.IsZero() && t.rec.State.Restarts == 0 {
@@ -173,6 +176,20 @@ func (t *task) prepare(live context.Context) (*plugins.TaskConfig, *driver, erro
 		return nil, nil, fmt.Errorf("collect output: %w", err)
 	}
 	return t.config(want, spec, env, encoded), d, nil
+}
+
+// awaitDriver waits for the driver's plugin to run, for a while.
+func (t *task) awaitDriver(live context.Context, name string) (*driver, error) {
+	ctx, cancel := context.WithTimeout(live, driverWait)
+	defer cancel()
+	d, err := t.h.drivers.get(ctx, name, nil)
+	switch {
+	case errors.Is(err, errNoDriver):
+		return nil, &setupError{"driver " + name, err}
+	case err != nil && live.Err() == nil:
+		return nil, fmt.Errorf("driver %s: %w and was not started again within %s", name, plugins.ErrPluginGone, driverWait)
+	}
+	return d, err
 }
 
 func (t *task) environment(want *placement, spec *api.Task, d *driver) *taskenv.Env {
