@@ -211,6 +211,8 @@ func (d *Driver) run(spec *plugins.TaskConfig, c config, s state) error {
 	}
 	d.tasks[spec.ID] = t
 	if c.RunFor != "" {
+		t.mu.Lock() // the time may be over at once
+		defer t.mu.Unlock()
 		t.timer = time.AfterFunc(time.Until(s.Started.Add(runFor)), func() { t.end(exit) })
 	}
 	return nil

@@ -16,11 +16,11 @@ type task struct {
 	id, name  string
 	started   time.Time
 	killAfter time.Duration
-	timer     *time.Timer // of its end; nil: it has none
 	ended     chan struct{}
 	writing   sync.WaitGroup
 
 	mu      sync.Mutex
+	timer   *time.Timer // of its end; nil: it has none
 	exit    *plugins.ExitResult
 	at      time.Time
 	signals int
