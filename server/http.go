@@ -56,10 +56,14 @@ func (h *Hub) routes() http.Handler {
 			serve.ServeHTTP(w, r)
 			return
 		}
-		http.NotFound(w, r)
+		noSuchPath(w, r)
 	})
+	mux.HandleFunc("/", noSuchPath)
 	return mux
 }
+
+// noSuchPath answers a path that is no route, as clients know it: without a word.
+func noSuchPath(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }
 
 // Routes lists the API as "METHOD /path", for tests that must cover each of them.
 func Routes() []string {
@@ -97,7 +101,7 @@ func (h *Hub) handler(rt route) http.Handler {
 			}
 		}
 		if serve == nil {
-			http.Error(w, "Invalid method", http.StatusMethodNotAllowed)
+			writeError(w, withStatus(http.StatusMethodNotAllowed, api.E(api.ErrInvalid, "Invalid method")))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -176,13 +180,11 @@ var gzipWriters = sync.Pool{New: func() any {
 
 // writeJSON answers 200 with v, compressed where the client asks and it is worth it.
 func writeJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	var body []byte
-	var err error
+	indent := ""
 	if p := r.URL.Query().Get("pretty"); p != "" && p != "0" {
-		body, err = json.MarshalIndent(v, "", "    ")
-	} else {
-		body, err = marshal(v)
+		indent = "    "
 	}
+	body, err := marshal(v, indent)
 	if err != nil {
 		return err
 	}
@@ -203,11 +205,13 @@ func writeJSON(w http.ResponseWriter, r *http.Request, v any) error {
 // ignoreWrite drops the error of writing to a client that has gone: nobody is left to answer.
 func ignoreWrite(error) error { return nil }
 
-// marshal is json.Marshal without the escaping of HTML: job files and clients hold "<" and "&" as they are.
-func marshal(v any) ([]byte, error) {
+// marshal is json.Marshal without the escaping of HTML: job files and clients hold "<" and "&" as they are. With an
+// indent, members are on lines of their own.
+func marshal(v any, indent string) ([]byte, error) {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func parsePage(v url.Values) (page, error) {
 type listing[T, R any] struct {
 	objects iter.Seq[T]
 	key     func(T) string // what pages begin at: unique, ascending in the order of objects
-	created func(T) uint64 // not nil: pages and reversed lists are in this order
+	created func(T) uint64 // not nil: pages are in this order, and reversed if asked; other lists are never reversed
 	full    func(T) any    // the object that filters are about
 	row     func(T) R
 }
@@ -53,6 +53,7 @@ func list[T, R any](q *read, l listing[T, R]) (rows []R, next string, err error)
 		return nil, "", err
 	}
 	rows = []R{} // a list is never null
+	q.page.reverse = q.page.reverse && l.created != nil
 	objects, key := l.ordered(q.page)
 	for o := range objects {
 		k := ""
@@ -113,13 +114,17 @@ func filter(expr string) (func(any) (bool, error), error) {
 	}
 	eval, err := bexpr.CreateEvaluator(expr, bexpr.WithMaxExpressions(maxFilterExprs))
 	if err != nil {
-		return nil, api.E(api.ErrInvalid, fmt.Sprintf("failed to create result paginator: failed to read filter expression: %v", err))
+		return nil, badFilter(err)
 	}
 	return func(o any) (bool, error) {
 		ok, err := eval.Evaluate(o)
 		if err != nil {
-			return false, api.E(api.ErrInvalid, fmt.Sprintf("failed to read filter expression: %v", err))
+			return false, badFilter(err)
 		}
 		return ok, nil
 	}, nil
+}
+
+func badFilter(err error) error {
+	return api.E(api.ErrInvalid, fmt.Sprintf("failed to create result paginator: failed to read filter expression: %v", err))
 }

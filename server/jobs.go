@@ -103,7 +103,7 @@ func (h *Hub) deregisterJob(ctx context.Context, d deregistration) (*api.JobRegi
 func (h *Hub) stopAlloc(ctx context.Context, allocID string) (*api.AllocStopResponse, error) {
 	id, err := state.ParseID(allocID)
 	if err != nil {
-		return nil, err
+		return nil, api.E(api.ErrNotFound, "alloc not found")
 	}
 	row := h.store.Snapshot().Row(id)
 	if row == nil {
