@@ -288,3 +288,12 @@ func wrapped(prefix string, call func(*world) error) func(*testing.T, *world) {
 		}
 	}
 }
+
+// refusedLike is refused for a text of which the beginning is known.
+func refusedLike(t *testing.T, err error, status int, prefix string) {
+	t.Helper()
+	var un public.UnexpectedResponseError
+	if !errors.As(err, &un) || un.StatusCode() != status || !strings.HasPrefix(un.Body(), prefix) {
+		t.Errorf("error %v, want status %d: %s…", err, status, prefix)
+	}
+}
