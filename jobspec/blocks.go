@@ -16,8 +16,12 @@ type block struct {
 	close  hcl.Range
 }
 
-// maxExpanded bounds what the dynamic blocks of one body make.
-const maxExpanded = 10_000
+// maxExpanded bounds what the dynamic blocks of one body make, priceBlock what those of the whole file do: it is charged to
+// the budget for each.
+const (
+	maxExpanded = 10_000
+	priceBlock  = 1 << 10
+)
 
 // expand returns the blocks of a body, dynamic ones replaced by what they make.
 func (p *parser) expand(b *hclsyntax.Body, ctx *hcl.EvalContext) []block {
@@ -56,6 +60,10 @@ func (p *parser) dynamic(b *hclsyntax.Block, ctx *hcl.EvalContext) []block {
 	}
 	var list []block
 	for it := coll.ElementIterator(); it.Next(); {
+		if p.spent += priceBlock; p.spent > budget {
+			p.diags = append(p.diags, charged{each, p}.tooMuch())
+			return nil
+		}
 		key, val := it.Element()
 		if coll.Type().IsSetType() {
 			key = val

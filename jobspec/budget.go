@@ -1,25 +1,20 @@
 package jobspec
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"regexp"
+	"math"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// A job file of a few lines can ask for more than a hub has: texts that double in each local, loops in loops, a hash of
-// a year. All that expressions make is counted against one budget; functions that can multiply in one call check their
-// arguments first.
-const (
-	budget        = 16 << 20 // bytes, roughly: texts, and 16 for each other value
-	maxBcryptCost = 14       // about a second
-	maxWidth      = 4096     // of what format pads, of an indent
-)
+// budget bounds what the expressions of a file make, in bytes, roughly: texts, and 16 for each other value. A job file of
+// a few lines can ask for more than a hub has: texts that double in each local, loops in loops, a hash of a year. All
+// values that are made or passed to a function are counted; functions that can do much in one call check their arguments
+// first.
+const budget = 16 << 20
 
 // spend counts a value and reports whether there was enough left for it.
 func (p *parser) spend(v cty.Value) bool {
@@ -29,6 +24,8 @@ func (p *parser) spend(v cty.Value) bool {
 	case !v.IsKnown() || v.IsNull():
 	case t == cty.String:
 		p.spent += len(v.AsString())
+	case t == cty.Number:
+		p.spent += magnitude(v) // a number that is written out has as many digits
 	case v.CanIterateElements():
 		for it := v.ElementIterator(); it.Next() && p.spent <= budget; {
 			k, e := it.Element()
@@ -39,6 +36,16 @@ func (p *parser) spend(v cty.Value) bool {
 		}
 	}
 	return p.spent <= budget
+}
+
+// magnitude is how many bytes a number with all its zeros has, before or after the point.
+func magnitude(v cty.Value) int {
+	f := v.AsBigFloat()
+	if f.IsInf() {
+		return math.MaxInt32
+	}
+	exp := f.MantExp(nil)
+	return max(exp, -exp) / 8
 }
 
 // charged is an expression whose value is counted whenever it is evaluated.
@@ -67,102 +74,21 @@ func (c charged) tooMuch() *hcl.Diagnostic {
 	}
 }
 
-// bounded returns functions with a check before those that can multiply their arguments.
-func bounded(all map[string]function.Function) map[string]function.Function {
-	all = maps.Clone(all)
-	for name, check := range map[string]func([]cty.Value) error{
-		"bcrypt":        checkBcrypt,
-		"format":        checkFormat,
-		"formatlist":    checkFormat,
-		"indent":        checkIndent,
-		"join":          checkJoin,
-		"replace":       checkReplace,
-		"regex_replace": checkReplace,
-		"setproduct":    checkProduct,
-	} {
-		inner := all[name]
-		all[name] = function.New(&function.Spec{
-			Description: inner.Description(),
-			Params:      inner.Params(),
-			VarParam:    inner.VarParam(),
-			Type: func(args []cty.Value) (cty.Type, error) {
-				if err := check(args); err != nil {
-					return cty.NilType, err
-				}
-				return inner.ReturnTypeForValues(args)
-			},
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return inner.Call(args) },
-		})
-	}
-	return all
-}
+// whole is an operand of a remainder, which is computed with all digits of the number.
+type whole struct{ hclsyntax.Expression }
 
-var errTooMuch = errors.New("the result would be too large")
-
-func checkBcrypt(args []cty.Value) error {
-	if len(args) > 1 && args[1].IsKnown() && !args[1].IsNull() {
-		if cost, _ := args[1].AsBigFloat().Float64(); cost > maxBcryptCost {
-			return fmt.Errorf("a cost above %d takes too long", maxBcryptCost)
+// Value evaluates the operand.
+func (w whole) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	v, diags := w.Expression.Value(ctx)
+	if n, err := convert.Convert(v, cty.Number); err == nil && !diags.HasErrors() {
+		if n, _ = n.Unmark(); n.IsKnown() && !n.IsNull() && magnitude(n) > maxWidth {
+			at := w.Range()
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Number too long", Subject: &at,
+				Detail: "The remainder of a number with so many digits takes too long.",
+			})
+			return cty.DynamicVal, diags
 		}
 	}
-	return nil
-}
-
-// wide matches a width or precision of five digits or more.
-var wide = regexp.MustCompile(`%[^a-zA-Z%]*[0-9]{5}`)
-
-func checkFormat(args []cty.Value) error {
-	if s, ok := known(args[0]); ok && wide.MatchString(s) {
-		return errTooMuch
-	}
-	return nil
-}
-
-func checkIndent(args []cty.Value) error {
-	if args[0].IsKnown() && !args[0].IsNull() {
-		if spaces, _ := args[0].AsBigFloat().Float64(); spaces > maxWidth {
-			return errTooMuch
-		}
-	}
-	return nil
-}
-
-func checkJoin(args []cty.Value) error {
-	sep, ok := known(args[0])
-	for _, l := range args[1:] {
-		if ok && l.IsKnown() && !l.IsNull() && len(sep)*l.LengthInt() > budget {
-			return errTooMuch
-		}
-	}
-	return nil
-}
-
-func checkReplace(args []cty.Value) error {
-	s, ok := known(args[0])
-	with, okWith := known(args[2])
-	if ok && okWith && (len(s)+1)*len(with) > budget {
-		return errTooMuch
-	}
-	return nil
-}
-
-func checkProduct(args []cty.Value) error {
-	n := 1
-	for _, a := range args {
-		if !a.IsKnown() || a.IsNull() || !a.CanIterateElements() {
-			return nil
-		}
-		if n *= a.LengthInt(); n*len(args)*16 > budget {
-			return errTooMuch
-		}
-	}
-	return nil
-}
-
-// known returns the text of a string that is known.
-func known(v cty.Value) (string, bool) {
-	if v.IsKnown() && !v.IsNull() && v.Type() == cty.String {
-		return v.AsString(), true
-	}
-	return "", false
+	return v, diags
 }

@@ -269,8 +269,8 @@ func (d *decoder) opaque(body *hclsyntax.Body, ctx *hcl.EvalContext) map[string]
 			continue
 		}
 		var value any = d.opaque(b.body, b.ctx)
-		for i := len(b.labels) - 1; i >= 0; i-- {
-			value = map[string]any{b.labels[i]: value}
+		for _, label := range slices.Backward(b.labels) {
+			value = map[string]any{label: value}
 		}
 		switch before := m[b.kind].(type) {
 		case nil:

@@ -21,6 +21,9 @@ type Error struct {
 	secrets []string
 }
 
+// maxShown is how many problems Error spells out.
+const maxShown = 100
+
 // Error gives each problem its position and the line of the file:
 //
 //	web.hcl:7,5: Unknown argument: there is no "coount" here; did you mean "count"?
@@ -29,6 +32,10 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	for i, d := range e.Diags {
+		if i == maxShown {
+			fmt.Fprintf(&b, "\nand %d more", len(e.Diags)-maxShown)
+			break
+		}
 		if i > 0 {
 			b.WriteByte('\n')
 		}
@@ -98,8 +105,11 @@ func excerpt(b *strings.Builder, src []byte, at hcl.Range) {
 		return
 	}
 	begin := bytes.LastIndexByte(src[:at.Start.Byte], '\n') + 1
-	line, _, _ := strings.Cut(string(src[begin:]), "\n")
-	line = strings.TrimRight(line, "\r")
+	end := len(src)
+	if n := bytes.IndexByte(src[begin:], '\n'); n >= 0 {
+		end = begin + n
+	}
+	line := bytes.TrimRight(src[begin:end], "\r")
 	from := min(at.Start.Byte-begin, len(line))
 	to := min(max(at.End.Byte-begin, from), len(line))
 	if len(line) > maxExcerpt { // show what is around the range only
@@ -113,9 +123,9 @@ func excerpt(b *strings.Builder, src []byte, at hcl.Range) {
 			return r
 		}
 		return ' '
-	}, line[:from])
+	}, string(line[:from]))
 	fmt.Fprintf(b, "\n%5d | %s\n      | %s%s", at.Start.Line, line, indent,
-		strings.Repeat("^", max(utf8.RuneCountInString(line[from:to]), 1)))
+		strings.Repeat("^", max(utf8.RuneCount(line[from:to]), 1)))
 }
 
 // redact hides the values of sensitive variables.

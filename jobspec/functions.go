@@ -55,10 +55,11 @@ var pureFunctions = map[string]function.Function{
 	"can": tryfunc.CanFunc, "convert": typeexpr.ConvertFunc, "try": tryfunc.TryFunc,
 }
 
-// functions returns those that a job file may call. Relative paths start at opts.Dir; paths may lead anywhere that the
+// functions returns those that a job file may call. Relative paths start at Options.Dir; paths may lead anywhere that the
 // user who runs the command may read. Where files may not be read (on a hub) those that would are there to say so.
-func functions(opts Options) map[string]function.Function {
-	all := bounded(pureFunctions)
+func (p *parser) functions() map[string]function.Function {
+	opts := p.opts
+	all := maps.Clone(pureFunctions)
 	maps.Copy(all, map[string]function.Function{
 		"abspath":    filesystem.AbsPathFunc,
 		"basename":   filesystem.BasenameFunc,
@@ -76,7 +77,7 @@ func functions(opts Options) map[string]function.Function {
 			all[name] = refused(name)
 		}
 	}
-	return all
+	return p.bounded(all)
 }
 
 // refused is a function that only says that it may not be called.

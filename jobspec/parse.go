@@ -73,8 +73,7 @@ func (p *parser) syntax(filename string, src []byte) (*hclsyntax.Body, bool) {
 		p.fail(start, "JSON instead of HCL", "Job files in JSON are read with --json, in the form of the API.")
 		return nil, false
 	}
-	if rng, deep := tooDeep(src, filename); deep {
-		p.fail(rng, "Nested too deeply", "No job file needs that.")
+	if !p.withinLimits(src, filename) {
 		return nil, false
 	}
 	f, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
@@ -99,7 +98,7 @@ func (p *parser) file(body *hclsyntax.Body) *api.Job {
 	for _, a := range sortedAttributes(body) {
 		p.fail(a.NameRange, "Unexpected argument", "A job file has blocks only: job, variable, variables and locals.")
 	}
-	ctx := &hcl.EvalContext{Functions: functions(p.opts)}
+	ctx := &hcl.EvalContext{Functions: p.functions()}
 	p.variables(ctx, kinds["variable"], kinds["variables"])
 	p.locals(ctx, kinds["locals"])
 	jobs := kinds["job"]
@@ -122,7 +121,9 @@ func (p *parser) job(b *hclsyntax.Block, ctx *hcl.EvalContext) *api.Job {
 	d := &decoder{parser: p, places: make(map[place]hcl.Range), bad: make(map[place]bool)}
 	d.jobBlock(block{kind: "job", labels: b.Labels, body: b.Body, ctx: ctx, at: b.DefRange(), close: b.CloseBraceRange})
 	d.job.Complete()
-	d.validate(b.DefRange())
+	if p.spent <= budget || !p.diags.HasErrors() { // else parts of the job are missing, which is no fault of theirs
+		d.validate(b.DefRange())
+	}
 	return d.job
 }
 

@@ -119,6 +119,10 @@ func (p *parser) literal(expr hclsyntax.Expression, known scope) hclsyntax.Expre
 		sub(&e.Source)
 	case *hclsyntax.BinaryOpExpr:
 		sub(&e.LHS, &e.RHS)
+		if e.Op == hclsyntax.OpModulo {
+			e.LHS, e.RHS = whole{e.LHS}, whole{e.RHS}
+		}
+		return charged{e, p} // a product of numbers may have very many digits
 	case *hclsyntax.UnaryOpExpr:
 		sub(&e.Val)
 	case *hclsyntax.TupleConsExpr:

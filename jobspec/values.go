@@ -105,6 +105,9 @@ func wholeNumber(v cty.Value) (int, error) {
 		return 0, fmt.Errorf("want a whole number, not %s", describe(v))
 	}
 	i, accuracy := n.AsBigFloat().Int64()
+	if magnitude(n) > maxWidth {
+		return 0, errors.New("want a whole number, not one of so many digits")
+	}
 	if accuracy != big.Exact || i > math.MaxInt32 || i < math.MinInt32 {
 		return 0, fmt.Errorf("want a whole number, not %s", n.AsBigFloat().Text('g', 10))
 	}

@@ -217,6 +217,11 @@ func (p *parser) give(v *variable, expr hclsyntax.Expression, ctx *hcl.EvalConte
 		v.broken = true
 		return
 	}
+	if !p.spend(converted) { // a number may have been given as a text
+		p.diags = append(p.diags, charged{expr, p}.tooMuch())
+		v.broken = true
+		return
+	}
 	v.value, v.broken = converted, false
 }
 
@@ -291,8 +296,7 @@ func (p *parser) giveText(ctx *hcl.EvalContext, v *variable, value, source strin
 	}
 	p.sources[source] = []byte(value)
 	v.broken = true
-	if rng, deep := tooDeep([]byte(value), source); deep {
-		p.fail(rng, "Nested too deeply", "No job file needs that.")
+	if !p.withinLimits([]byte(value), source) {
 		return
 	}
 	expr, diags := hclsyntax.ParseExpression([]byte(value), source, hcl.InitialPos)
