@@ -118,6 +118,14 @@ func (b *book) all() iter.Seq[Member] {
 	return slices.Values(slices.Collect(maps.Values(b.members)))
 }
 
+// says tells whether this member is known by these words.
+func (b *book) says(m Meta, leaving bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	self := b.members[b.self]
+	return self.Meta == m && (self.Status == StatusLeaving) == leaving
+}
+
 // NotifyJoin is memberlist's.
 func (b *book) NotifyJoin(n *memberlist.Node) { b.note(Join, n) }
 

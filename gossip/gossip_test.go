@@ -313,15 +313,39 @@ func TestForgedDeathIsOnlyAnEvent(t *testing.T) {
 	})
 }
 
-// forgeDeath encodes memberlist's "dead" message under testKey.
+// TestNothingIsHeardBeforeTheStart keeps memberlist from a race in which it drops itself; see gate.
+func TestNothingIsHeardBeforeTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, release := range map[string]func(*gate){
+			"open":     (*gate).open,
+			"shutdown": func(g *gate) { g.Shutdown() },
+		} {
+			g := newGate(NewNetwork().Transport("10.0.0.1:4648"))
+			heard := make(chan struct{}, 2)
+			go func() { g.PacketCh(); heard <- struct{}{} }()
+			go func() { g.StreamCh(); heard <- struct{}{} }()
+			synctest.Wait()
+			if len(heard) != 0 {
+				t.Errorf("%s: a listener is let in before", name)
+			}
+			release(g)
+			<-heard
+			<-heard
+		}
+	})
+}
+
 func forgeDeath(t *testing.T, node, from string) []byte {
+	return forge(t, 5, map[string]any{"Incarnation": 99, "Node": node, "From": from})
+}
+
+// forge encodes one of memberlist's messages under testKey.
+func forge(t *testing.T, kind byte, fields map[string]any) []byte {
 	t.Helper()
-	var msg []byte
-	err := codec.NewEncoderBytes(&msg, &codec.MsgpackHandle{}).Encode(map[string]any{"Incarnation": 99, "Node": node, "From": from})
-	if err != nil {
+	var body []byte
+	if err := codec.NewEncoderBytes(&body, &codec.MsgpackHandle{}).Encode(fields); err != nil {
 		t.Fatal(err)
 	}
-	msg = append([]byte{5}, msg...) // memberlist's deadMsg
 	block, err := aes.NewCipher(testKey)
 	if err != nil {
 		t.Fatal(err)
@@ -333,7 +357,7 @@ func forgeDeath(t *testing.T, node, from string) []byte {
 	out := make([]byte, 13) // version 1, then the nonce
 	out[0] = 1
 	rand.Read(out[1:])
-	return gcm.Seal(out, out[1:13], msg, nil)
+	return gcm.Seal(out, out[1:13], append([]byte{kind}, body...), nil)
 }
 
 func TestUnreadEventsHoldNothingUp(t *testing.T) {
@@ -410,30 +434,54 @@ func TestLoopbackPool(t *testing.T) {
 func TestAddresses(t *testing.T) {
 	for name, c := range map[string]struct {
 		bind, advertise string
-		want            string // bind and advertised address
+		want            string // what Addr returns; * stands for the port that was picked
 	}{
-		"a port of its own":                {"127.0.0.1:4648", "", "127.0.0.1:4648 :4648"},
-		"another address for others":       {"127.0.0.1:4648", "192.0.2.7:7000", "127.0.0.1:4648 192.0.2.7:7000"},
-		"the same port for others":         {"127.0.0.1:4648", "192.0.2.7:0", "127.0.0.1:4648 192.0.2.7:4648"},
+		"a port that is picked":            {"127.0.0.1:0", "", "127.0.0.1:*"},
+		"another address for others":       {"127.0.0.1:0", "192.0.2.7:7000", "192.0.2.7:7000"},
+		"the same port for others":         {"127.0.0.1:0", "192.0.2.7:0", "192.0.2.7:*"},
 		"no bind":                          {"", "", "error"},
 		"no port":                          {"127.0.0.1", "", "error"},
 		"a port out of range":              {"127.0.0.1:70000", "", "error"},
-		"advertising no reachable address": {"127.0.0.1:4648", "0.0.0.0:4648", "error"},
+		"advertising no reachable address": {"127.0.0.1:0", "0.0.0.0:4648", "error"},
+		"an address of another machine":    {"192.0.2.7:0", "", "error"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			mc := memberlist.DefaultLANConfig()
-			got := "error"
-			if err := (Config{Bind: c.bind, Advertise: c.advertise}).setAddresses(mc); err == nil {
-				got = fmt.Sprintf("%s:%d %s:%d", mc.BindAddr, mc.BindPort, mc.AdvertiseAddr, mc.AdvertisePort)
+			cfg := config(t, "m1", nil)
+			cfg.Bind, cfg.Advertise = c.bind, c.advertise
+			p, err := New(cfg)
+			if err != nil {
+				if c.want != "error" {
+					t.Error(err)
+				}
+				return
 			}
-			if got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
+			defer p.Close()
+			host, port, _ := strings.Cut(c.want, ":")
+			if port == "*" && strings.HasPrefix(p.Addr(), host+":") && !strings.HasSuffix(p.Addr(), ":0") {
+				return
+			}
+			if p.Addr() != c.want {
+				t.Errorf("Addr is %s, want %s", p.Addr(), c.want)
 			}
 		})
 	}
-	mc := memberlist.DefaultLANConfig()
-	if err := (Config{Bind: "0.0.0.0:4648"}).setAddresses(mc); err != nil || mc.AdvertiseAddr == "0.0.0.0" || mc.AdvertiseAddr == "" {
-		t.Errorf("all addresses: advertises %q, %v", mc.AdvertiseAddr, err)
+}
+
+func TestTakenPortIsAnError(t *testing.T) {
+	cfg := config(t, "m1", nil)
+	cfg.Bind = "127.0.0.1:0"
+	p := start(t, cfg)
+	defer p.Close()
+	cfg.Bind = p.Addr()
+	if second, err := New(cfg); err == nil {
+		second.Close()
+		t.Error("two members share a port")
+	}
+}
+
+func TestUnspecifiedBindAdvertisesAnAddress(t *testing.T) {
+	if ip := outboundIP(); ip == nil || ip.IsUnspecified() {
+		t.Errorf("outbound address %v", ip)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -31,6 +32,9 @@ const (
 	// reclaimAfter is how long a failed member's name stays bound to its address (the profile says for ever): an
 	// agent that was killed may come back on another port.
 	reclaimAfter = time.Second
+
+	// rejoinEvery is how often a member may try to meet one that failed.
+	rejoinEvery = 30 * time.Second
 
 	leaveTimeout  = 2 * time.Second
 	updateTimeout = time.Second
@@ -78,6 +82,9 @@ type Pool struct {
 	ml   *memberlist.Memberlist
 	book *book
 	meta atomic.Pointer[[]byte]
+
+	rejoining sync.WaitGroup
+
 	mu   sync.Mutex // serialises SetMeta, Leave and Close
 	said Meta
 	end  bool // left or closed
@@ -105,15 +112,19 @@ func New(cfg Config) (*Pool, error) {
 	mc.Transport = cfg.Transport
 	mc.Logger = log.New(logWriter{cfg.Log}, "", 0)
 	if cfg.Transport == nil {
-		if err := cfg.setAddresses(mc); err != nil {
+		if err := cfg.listen(mc); err != nil {
 			return nil, fmt.Errorf("gossip: %w", err)
 		}
 	}
+	started := newGate(mc.Transport)
+	mc.Transport = started
 	if p.ml, err = memberlist.Create(mc); err != nil {
-		return nil, fmt.Errorf("gossip: %w", err)
+		return nil, errors.Join(fmt.Errorf("gossip: %w", err), started.Shutdown())
 	}
+	started.open()
 	p.addr = p.ml.LocalNode().Address()
 	p.book.run()
+	p.rejoining.Go(p.rejoin)
 	return p, nil
 }
 
@@ -158,6 +169,33 @@ func (p *Pool) Join(addrs []string) (int, error) {
 	return 0, errors.Join(errs...)
 }
 
+// rejoin tries, until Close, to meet members that failed: memberlist itself never speaks again to those that were away
+// for long, so two halves of a network that was cut would stay apart. Each member tries one at random, and only as often
+// as there are failed ones among the alive, so that in all the pool about one try a failed member is made each time.
+func (p *Pool) rejoin() {
+	tick := time.NewTicker(rejoinEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.book.done:
+			return
+		case <-tick.C:
+		}
+		alive, failed := 0, []string(nil)
+		for m := range p.book.all() {
+			switch {
+			case m.Alive:
+				alive++
+			case m.Status == StatusFailed:
+				failed = append(failed, m.Addr)
+			}
+		}
+		if len(failed) > 0 && rand.IntN(alive) < len(failed) {
+			_, _ = p.ml.Join([]string{failed[rand.IntN(len(failed))]}) // it may be gone for good
+		}
+	}
+}
+
 // Members returns all members, this one included, those that failed or left in the last 24 hours too; in order of
 // their names.
 func (p *Pool) Members() []Member {
@@ -186,15 +224,21 @@ func (p *Pool) SetMeta(m Meta) error {
 }
 
 // say spreads a Meta. memberlist waits until some member has it; if none takes it in time it spreads later all the
-// same, so that is no error.
+// same, so that is no error. If memberlist defends itself against a rumour meanwhile it drops the change, so say looks.
 func (p *Pool) say(m Meta, leaving bool, timeout time.Duration) error {
 	b, err := m.encode(leaving)
 	if err != nil {
 		return err
 	}
 	p.meta.Store(&b)
-	_ = p.ml.UpdateNode(timeout)
-	return nil
+	const tries = 3
+	for range tries {
+		_ = p.ml.UpdateNode(timeout / tries)
+		if p.book.says(m, leaving) {
+			return nil
+		}
+	}
+	return errors.New("the change was not taken up")
 }
 
 // Leave tells the others that this member goes away on purpose; it waits until some have heard it, two seconds at most
@@ -226,31 +270,36 @@ func (p *Pool) Close() error {
 	p.end = true
 	err := p.ml.Shutdown()
 	p.book.stop()
+	p.rejoining.Wait()
 	return err
 }
 
-// setAddresses puts the addresses into memberlist's configuration.
-func (cfg Config) setAddresses(mc *memberlist.Config) error {
+// listen gives memberlist a transport on the network, and the address that others reach it at.
+func (cfg Config) listen(mc *memberlist.Config) error {
 	host, port, err := splitAddr(cfg.Bind)
 	if err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	mc.BindAddr, mc.BindPort = host.String(), port
-	switch {
-	case cfg.Advertise != "":
-		ahost, aport, err := splitAddr(cfg.Advertise)
-		if err != nil {
+	advertise := host
+	if host.IsUnspecified() {
+		advertise = outboundIP()
+	}
+	mc.AdvertisePort = 0
+	if cfg.Advertise != "" {
+		if advertise, mc.AdvertisePort, err = splitAddr(cfg.Advertise); err != nil {
 			return fmt.Errorf("advertise: %w", err)
 		}
-		if ahost.IsUnspecified() {
+		if advertise.IsUnspecified() {
 			return fmt.Errorf("advertise %s: no address that others can reach", cfg.Advertise)
 		}
-		mc.AdvertiseAddr, mc.AdvertisePort = ahost.String(), cmp.Or(aport, port)
-	case host.IsUnspecified():
-		mc.AdvertiseAddr, mc.AdvertisePort = outboundIP().String(), port
-	default:
-		mc.AdvertisePort = port
 	}
+	t, port, err := listen(host, port, mc.Logger)
+	if err != nil {
+		return err
+	}
+	mc.Transport = t
+	mc.BindPort = port
+	mc.AdvertiseAddr, mc.AdvertisePort = advertise.String(), cmp.Or(mc.AdvertisePort, port)
 	return nil
 }
 
