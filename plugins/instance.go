@@ -42,8 +42,8 @@ type Instance struct {
 const pingTimeout = 3 * time.Second
 
 // connect starts or attaches, connects and asks the plugin what it is. After a failure nothing is left of it, but a
-// process that was running before.
-func (i *Instance) connect(ctx context.Context, starts bool) error {
+// process that was running before if it is ctx that ended.
+func (i *Instance) connect(ctx context.Context, attaches bool) error {
 	relay := &relay{log: i.log}
 	i.relayed = make(chan struct{})
 	i.waiting.Go(func() {
@@ -77,12 +77,14 @@ func (i *Instance) connect(ctx context.Context, starts bool) error {
 	case <-time.After(launchTimeout):
 		err = errors.New("it does not shake hands")
 	}
-	if starts {
-		i.proc.Kill(ctx)
-		i.end()
-	} else {
+	if attaches && ctx.Err() != nil {
 		i.Detach()
+		return err
 	}
+	if killErr := i.proc.Kill(ctx); killErr != nil {
+		i.log.Error("kill plugin", "err", killErr)
+	}
+	i.end()
 	if last := relay.last(); last != "" { // relay has ended: nothing is missing
 		err = fmt.Errorf("%w; it said: %s", err, last)
 	}

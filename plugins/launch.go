@@ -45,9 +45,9 @@ const (
 	maxSocketDir = 100 - len("/p4294967295/plugin4294967295")
 )
 
-// Launch starts a plugin and shakes hands, or takes over the running one that Reattach names: then an error means that it
-// cannot be had, and it is best started anew. ctx ends only the launching. After an error no process is left that Launch
-// started.
+// Launch starts a plugin and shakes hands, or takes over the running one that Reattach names. ctx ends only the launching.
+// After an error nothing is left: neither a process that Launch started, nor one that could not be taken over, so that it
+// is best started anew. Only one that ctx ended the taking over of goes on.
 func Launch(ctx context.Context, c LaunchConfig) (*Instance, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -73,7 +73,7 @@ func Launch(ctx context.Context, c LaunchConfig) (*Instance, error) {
 	err := prepare(config, c)
 	if err == nil {
 		i.client = goplugin.NewClient(config)
-		err = i.connect(ctx, c.Reattach == nil)
+		err = i.connect(ctx, c.Reattach != nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", c.Name, err)
@@ -110,7 +110,7 @@ func (i *Instance) prepare(config *goplugin.ClientConfig, c LaunchConfig) error 
 func (i *Instance) attach(config *goplugin.ClientConfig, c LaunchConfig) error {
 	var err error
 	if i.proc, err = found(c.Reattach); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(c.Reattach.Dir))
 	}
 	i.at = *c.Reattach
 	config.Reattach = &goplugin.ReattachConfig{

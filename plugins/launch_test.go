@@ -333,9 +333,13 @@ func TestDetachAndReattach(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrong := c
-	wrong.Reattach = &Reattach{Pid: at.Pid, Started: at.Started + 1, Addr: at.Addr, Dir: at.Dir}
+	stale := t.TempDir()
+	wrong.Reattach = &Reattach{Pid: at.Pid, Started: at.Started + 1, Addr: at.Addr, Dir: stale}
 	if _, err := Launch(t.Context(), wrong); err == nil {
 		t.Error("another process with the same number was taken over")
+	}
+	if _, err := os.Stat(stale); err == nil {
+		t.Error("what the dead plugin left is still there")
 	}
 	second := launchConfig(t, c)
 	if second.Info() != first.Info() || second.Reattach() != at {
@@ -536,6 +540,23 @@ func TestPluginStopsAnswering(t *testing.T) {
 	gone(t, pid)
 }
 
+func TestPluginThatCannotBeTakenOverIsEnded(t *testing.T) {
+	i, err := Launch(t.Context(), configOf(t, "good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := i.Reattach()
+	i.Detach()
+	if err := syscall.Kill(at.Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	at.Addr = "/does/not/exist"
+	if _, err := Launch(t.Context(), LaunchConfig{Name: "x", Reattach: &at}); err == nil {
+		t.Fatal("it was taken over")
+	}
+	gone(t, at.Pid)
+}
+
 func TestPluginLeavesChildren(t *testing.T) {
 	i := launch(t, "child")
 	pid := i.Reattach().Pid
@@ -557,8 +578,10 @@ func TestOldPluginKnowsNeitherInitNorShutdown(t *testing.T) {
 		wire.RegisterDriverServer(s, wire.UnimplementedDriverServer{})
 	}}}
 	client, server := goplugin.TestPluginGRPCConn(t, false, old)
-	defer server.Stop()
-	defer client.Close()
+	defer func() {
+		client.Close() // stops the server too
+		<-server.DoneCh
+	}()
 	r := newRemote(client.Conn, nil).Tasks.(*remote)
 	if err := errors.Join(r.open(t.Context()), r.shut(t.Context())); err != nil {
 		t.Error(err)

@@ -18,8 +18,8 @@ func OverGRPC(t *testing.T, d plugins.Driver) plugins.Client {
 	t.Helper()
 	client, server := goplugin.TestPluginGRPCConn(t, false, plugins.PluginSet(d))
 	t.Cleanup(func() {
-		client.Close()
-		server.Stop()
+		client.Close() // stops the server too
+		<-server.DoneCh
 	})
 	return plugins.Remote(client.Conn, nil)
 }
