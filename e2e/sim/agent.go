@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/brumehq/brume/agent"
 	"github.com/brumehq/brume/agent/allocdir"
@@ -34,6 +36,7 @@ type Agent struct {
 
 	c       *Cluster
 	process *process // nil while the agent does not run
+	dials   atomic.Int64
 }
 
 // NewAgent adds a machine whose agent has a join token and the hub's address, and is not started yet.
@@ -61,11 +64,22 @@ func (c *Cluster) NewAgent() *Agent {
 
 func (a *Agent) gossipAddr() string { return a.Host + ":4648" }
 
+// memberName is what gossip calls the agent.
+func (a *Agent) memberName() string { return a.Name + "-" + a.ID[:8] }
+
+// Dials is how often the agent has dialled a hub, to join or to link.
+func (a *Agent) Dials() int { return int(a.dials.Load()) }
+
 // Run runs the agent until ctx ends, as Start does in the background.
 func (a *Agent) Run(ctx context.Context) error {
 	cfg := a.Config
+	dial := a.c.Net.Dialer(a.Host)
 	cfg.Wires = agent.Wires{
-		Dial: a.c.Net.Dialer(a.Host), Gossip: a.c.Gossip.Transport(a.gossipAddr()),
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			a.dials.Add(1)
+			return dial(ctx, addr)
+		},
+		Gossip:      a.c.Gossip.Transport(a.gossipAddr()),
 		Fingerprint: func(context.Context) (*fingerprint.Facts, error) { return a.Facts, nil },
 	}
 	return agent.Run(ctx, cfg)
