@@ -115,8 +115,11 @@ func (h *Hub) remember() error {
 // makeCluster makes the authority, the keys and the admin token and writes them where the first leader finds them. The
 // genesis comes last but for hub.json: with it, a run that was cut short is taken up again; without it, nothing is used.
 func (h *Hub) makeCluster() error {
-	if _, err := h.dir.readGenesis(); !errors.Is(err, fs.ErrNotExist) {
-		return cmp.Or(err, h.remember())
+	if g, err := h.dir.readGenesis(); err == nil {
+		h.cfg.Region = g.Cluster.Region
+		return h.remember()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	ca, err := identity.NewAuthority(time.Now())
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
 
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/gossip"
@@ -692,6 +693,11 @@ func TestAgentSpeaksForItselfOnly(t *testing.T) {
 		} else if err := a.creds.Replace([]byte(cert.Certificate), []byte(cert.CA)); err != nil {
 			t.Errorf("renewed certificate: %v", err)
 		}
+		odd := *a.node
+		odd.Name = "n1\x1b[2J"
+		if err := a.call(ctx, http.MethodPut, api.LinkNodePath, odd, &reply); !errors.Is(err, api.ErrInvalid) {
+			t.Errorf("name that controls terminals: %v, want invalid", err)
+		}
 		big := api.StatusReport{Allocs: slices.Repeat([]*api.AllocStatus{{ID: theirs}}, maxReported+1)}
 		if err := a.call(ctx, http.MethodPut, api.LinkStatusesPath, big, &reply); !errors.Is(err, api.ErrInvalid) {
 			t.Errorf("huge report: %v, want invalid", err)
@@ -784,6 +790,7 @@ func TestSecondHubOnADirectoryIsRefused(t *testing.T) {
 }
 
 func TestRestartFromDiskFindsStateAndPorts(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	var first, second Addrs
 	start := func(addrs *Addrs, cfg Config, f func(*Hub)) {

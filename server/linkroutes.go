@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/server/state"
@@ -73,6 +75,9 @@ func (h *Hub) linkNode(a *agentLink, r *http.Request) (any, error) {
 	}
 	if n.ID != a.nodeID {
 		return nil, api.E(api.ErrDenied, fmt.Sprintf("node %q: the certificate is for %s", n.ID, a.nodeID))
+	}
+	if len(n.Name) > maxName || strings.ContainsFunc(n.Name, unicode.IsControl) {
+		return nil, api.E(api.ErrInvalid, fmt.Sprintf("node name: want at most %d bytes without control characters", maxName))
 	}
 	h.adopt(&n, a.session.Peer().Name)
 	snap := h.store.Snapshot()

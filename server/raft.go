@@ -186,7 +186,7 @@ func (p proposal) outcome() (index uint64, result any, err error) {
 
 // noLeader gives Raft's refusals their kind.
 func noLeader(err error) error {
-	for _, e := range []error{raft.ErrNotLeader, raft.ErrLeadershipLost, raft.ErrLeadershipTransferInProgress, raft.ErrRaftShutdown, raft.ErrAbortedByRestore} {
+	for _, e := range []error{raft.ErrNotLeader, raft.ErrLeadershipLost, raft.ErrLeadershipTransferInProgress, raft.ErrRaftShutdown} {
 		if errors.Is(err, e) {
 			return api.E(api.ErrNoLeader, api.ErrNoLeader.Error())
 		}

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -261,6 +262,60 @@ func TestFruitlessRetryWritesNothing(t *testing.T) {
 		}
 		if n := l.plans() - before; n > 1 {
 			t.Errorf("%d entries for ten fruitless looks, want at most one new explanation", n)
+		}
+	})
+}
+
+// Whatever an agent says of its machine, the leader plans on.
+func FuzzNode(f *testing.F) {
+	f.Add([]byte(`{"NodeResources":{"Cpu":{"CpuShares":4000},"Memory":{"MemoryMB":8000},"MinDynamicPort":20000,"MaxDynamicPort":32000}}`))
+	f.Add([]byte(`{"Drivers":{"fake":null},"NodeResources":{"Networks":[null],"MinDynamicPort":70000,"MaxDynamicPort":-1}}`))
+	f.Add([]byte(`{"ReservedResources":{"Cpu":{"CpuShares":18446744073709551615},"Networks":{"ReservedHostPorts":"1-99999999,x,-"}}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var said api.Node
+		if json.Unmarshal(body, &said) != nil {
+			return
+		}
+		node := apitest.Node(t)
+		said.ID, said.Status, said.SchedulingEligibility = node.ID, node.Status, node.SchedulingEligibility
+		said.Datacenter, said.NodePool = node.Datacenter, node.NodePool
+		if said.Attributes == nil {
+			said.Attributes = node.Attributes
+		}
+		if said.Drivers == nil {
+			said.Drivers = node.Drivers
+		}
+		said.ComputedClass = said.Class()
+		l := newLog(t)
+		l.commit(nil, state.PutNode{Node: &said})
+		l.register(nil, apitest.Job(t, apitest.Count(2), apitest.Ports("http"), apitest.StaticPort("web", 80)))
+		p := l.planner()
+		p.rebuild()
+		p.schedule(p.queue.next())
+	})
+}
+
+// Whatever job passes Validate can be written, read and planned.
+func FuzzJob(f *testing.F) {
+	f.Add([]byte(`{"ID":"web","TaskGroups":[{"Name":"g","Count":2,"Tasks":[{"Name":"t","Driver":"fake"}]}]}`))
+	f.Add([]byte(`{"ID":"b","Type":"batch","Priority":100,"TaskGroups":[{"Name":"g","Networks":[{"DynamicPorts":[{"Label":"http"}]}],` +
+		`"Tasks":[{"Name":"t","Driver":"fake","Config":{"a":[1,{"b":null}],"c":1.5},"Resources":{"CPU":1,"MemoryMB":10}}]}],` +
+		`"Constraints":[{"LTarget":"${attr.kernel.name}","Operand":"regexp","RTarget":"lin.*"}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		j, err := api.DecodeJob(body)
+		if err != nil || j.Validate() != nil {
+			return
+		}
+		l := newLog(t)
+		l.commit(nil, state.PutNode{Node: apitest.Node(t)})
+		l.register(nil, j)
+		p := l.planner()
+		p.rebuild()
+		if w := p.queue.next(); w != nil {
+			p.schedule(w)
+		}
+		for _, e := range p.open {
+			l.commit(nil, e.cmd)
 		}
 	})
 }

@@ -50,6 +50,9 @@ func (e *encoder) allocStatus(s *api.AllocStatus, base *Snapshot) error {
 	if err != nil {
 		return err
 	}
+	if client == 0 {
+		return fmt.Errorf("allocation %s without client status: %w", s.ID, api.ErrInvalid)
+	}
 	tasks, err := packTasks(s.TaskStates)
 	if err != nil {
 		return err
