@@ -151,7 +151,13 @@ func deregisterJob(h *Hub, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := h.deregisterJob(r.Context(), deregistration{Namespace: ns, ID: r.PathValue("id"), Purge: flag(r.URL.Query(), "purge")})
+	d := deregistration{Namespace: ns, ID: r.PathValue("id"), Purge: flag(r.URL.Query(), "purge")}
+	if s := r.URL.Query().Get("eval_priority"); s != "" {
+		if d.EvalPriority, err = strconv.Atoi(s); err != nil {
+			return api.E(api.ErrInvalid, "Invalid eval_priority")
+		}
+	}
+	resp, err := h.deregisterJob(r.Context(), d)
 	if err != nil {
 		return err
 	}
