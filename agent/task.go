@@ -105,7 +105,7 @@ func (t *task) run(ctx, live context.Context) {
 	if t.rec.State.State == api.TaskStateDead {
 		return
 	}
-	t.resume(ctx, live)
+	t.resume(ctx)
 	for ctx.Err() == nil {
 		var o outcome
 		if t.rec.ID == "" {

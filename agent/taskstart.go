@@ -55,7 +55,7 @@ func (t *task) start(ctx, live context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err() // the next agent finds out what became of it
 	case errors.Is(err, plugins.ErrPluginGone):
-		return t.adopt(ctx, live, config)
+		return t.adopt(ctx, config)
 	case err != nil:
 		t.forget(ctx)
 		return err
@@ -105,21 +105,21 @@ func (t *task) started(ctx context.Context, d *driver, handle *plugins.TaskHandl
 }
 
 // resume finds out about a run that an earlier agent began: one with a handle is left to await, one that was only
-// intended is adopted if the driver knows it.
-func (t *task) resume(ctx, live context.Context) {
+// intended is adopted if the driver knows it. A task that is to stop is found first too: what is not found cannot be stopped.
+func (t *task) resume(ctx context.Context) {
 	if t.rec.ID == "" || t.rec.Exit != nil {
 		return
 	}
-	if err := t.openLogs(live); err != nil && live.Err() == nil {
+	if err := t.openLogs(ctx); err != nil && ctx.Err() == nil {
 		t.log.Warn("collect output again", "err", err)
 	}
 	if t.rec.Handle != nil {
 		return
 	}
-	config, _, err := t.prepare(live)
+	config, _, err := t.prepare(ctx)
 	if err == nil {
 		config.ID = t.rec.ID
-		err = t.adopt(ctx, live, config)
+		err = t.adopt(ctx, config)
 	}
 	if err != nil && ctx.Err() == nil {
 		t.log.Info("an intended start did not happen", "err", err)
@@ -129,13 +129,13 @@ func (t *task) resume(ctx, live context.Context) {
 
 // adopt asks the driver's next process for a run that it was asked to start but whose handle never came. If it does not
 // know the run, the run is forgotten and an error that allows another try is returned.
-func (t *task) adopt(ctx, live context.Context, config *plugins.TaskConfig) error {
-	d, err := t.h.drivers.get(live, t.rec.Driver, t.on)
+func (t *task) adopt(ctx context.Context, config *plugins.TaskConfig) error {
+	d, err := t.h.drivers.get(ctx, t.rec.Driver, t.on)
 	if err != nil {
 		return err
 	}
 	handle := &plugins.TaskHandle{Config: config, State: plugins.TaskStateRunning}
-	if err := d.Recover(live, handle); err != nil {
+	if err := d.Recover(ctx, handle); err != nil {
 		if ctx.Err() == nil {
 			t.forget(ctx)
 		}
@@ -244,6 +244,9 @@ func (t *task) forget(ctx context.Context) {
 	d, err := t.h.drivers.get(ctx, t.rec.Driver, nil)
 	if err == nil {
 		err = d.Destroy(ctx, t.rec.ID, true)
+	}
+	if errors.Is(err, plugins.ErrTaskNotFound) && t.rec.Handle != nil && recoverRun(ctx, d, t.rec.Handle) == nil {
+		err = d.Destroy(ctx, t.rec.ID, true) // a new process of the plugin had to be told of it first
 	}
 	if err != nil && !errors.Is(err, plugins.ErrTaskNotFound) && ctx.Err() == nil {
 		t.log.Warn("driver forgets a run", "err", err)
