@@ -1,11 +1,15 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/brumehq/brume/agent/localdb"
@@ -17,10 +21,12 @@ import (
 const (
 	flushTimeout = time.Second     // for the last statuses, at a clean stop
 	askTimeout   = 3 * time.Second // for a leaf to learn the hubs from a member
+
+	firstGossip = "0.0.0.0:4648" // where a node gossips that was never told
 )
 
 // Run runs an agent until ctx ends, and returns when all that it started in this process has ended. Tasks, and the
-// processes that keep them, go on unless cfg.StopTasks is set.
+// processes that keep them, go on unless cfg.StopTasks is set; where no task is left those processes end too.
 func Run(ctx context.Context, cfg Config) (err error) {
 	cfg = cfg.complete()
 	if err := cfg.Validate(); err != nil {
@@ -29,9 +35,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	d, err := newDirs(cfg)
 	if err != nil {
 		return err
-	}
-	if cfg.StopTasks && d.sockets != "" {
-		defer func() { err = errors.Join(err, os.RemoveAll(d.sockets)) }()
 	}
 	db, err := localdb.Open(d.database())
 	if err != nil {
@@ -47,6 +50,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	a := &agent{cfg: cfg, dirs: d, db: db, key: key, members: known}
+	if d.sockets != "" {
+		defer func() {
+			if a.ending() {
+				err = errors.Join(err, os.RemoveAll(d.sockets))
+			}
+		}()
+	}
 	if err := a.run(ctx); err != nil && !errors.Is(err, ctx.Err()) {
 		return err
 	}
@@ -63,7 +73,11 @@ type agent struct {
 	node    *nodeRecord
 	logs    *logPipes
 	drivers *driverSet
+	idle    atomic.Bool // at the end: no task is left, so nobody needs the processes that keep them
 }
+
+// ending reports whether the processes that keep tasks are to end with this agent.
+func (a *agent) ending() bool { return a.cfg.StopTasks || a.idle.Load() }
 
 // run starts everything in the order in which it is needed, nothing before the node is admitted, and ends it in the reverse
 // order: what keeps the tasks begins first and ends last.
@@ -145,6 +159,7 @@ func (a *agent) serve(ctx context.Context, admitted admission, creds *identity.C
 		}
 	}()
 	err := tasks.run(ctx)
+	a.idle.Store(err == nil && tasks.idle())
 	cancel()
 	<-watching
 	if a.cfg.StopTasks {
@@ -167,8 +182,14 @@ func (a *agent) admit(ctx context.Context) (admission, *identity.Credentials, er
 		if err != nil {
 			return have, nil, fmt.Errorf("%s: %w", a.dirs.admission(), err)
 		}
+		a.cfg.Name = cmp.Or(a.cfg.Name, creds.Peer().Name)
+		a.cfg.Gossip = cmp.Or(a.cfg.Gossip, have.Gossip)
 		if until := creds.Peer().NotAfter; time.Now().Before(until) {
-			return have, creds, nil
+			if have.Gossip == a.cfg.Gossip {
+				return have, creds, nil
+			}
+			have.Gossip = a.cfg.Gossip
+			return have, creds, saveJSON(a.dirs.admission(), have)
 		} else if a.cfg.JoinToken == "" {
 			return have, nil, fmt.Errorf("the node's certificate was good until %s only: join again with a token", until)
 		}
@@ -176,11 +197,13 @@ func (a *agent) admit(ctx context.Context) (admission, *identity.Credentials, er
 	if a.cfg.JoinToken == "" || len(a.cfg.Join) == 0 {
 		return have, nil, api.E(api.ErrInvalid, "this node is not in a cluster yet: name a hub to join and give a join token")
 	}
+	a.cfg.Name = cmp.Or(a.cfg.Name, hostname())
+	a.cfg.Gossip = cmp.Or(a.cfg.Gossip, firstGossip)
 	reply, err := join(ctx, a.cfg, a.key)
 	if err != nil {
 		return have, nil, err
 	}
-	have = admission{Region: reply.Region, Certificate: reply.Certificate, CA: reply.CA, GossipKey: reply.GossipKey}
+	have = admission{Region: reply.Region, Certificate: reply.Certificate, CA: reply.CA, GossipKey: reply.GossipKey, Gossip: a.cfg.Gossip}
 	creds, err := identity.NewCredentials(a.key, []byte(have.Certificate), []byte(have.CA))
 	if err != nil {
 		return have, nil, fmt.Errorf("answer to join: %w", err)
@@ -191,11 +214,34 @@ func (a *agent) admit(ctx context.Context) (admission, *identity.Credentials, er
 	return have, creds, saveJSON(a.dirs.admission(), have)
 }
 
+// hostname is the host's name, or one that stands for it.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "node"
+	}
+	return name
+}
+
 func (a *agent) fingerprint(ctx context.Context) (*fingerprint.Facts, error) {
 	if a.cfg.Wires.Fingerprint != nil {
 		return a.cfg.Wires.Fingerprint(ctx)
 	}
-	return fingerprint.Detect(ctx, fingerprint.Config{DataDir: a.cfg.DataDir, Interface: a.cfg.Interface, Log: a.cfg.Log})
+	return fingerprint.Detect(ctx, fingerprint.Config{DataDir: a.cfg.DataDir, Interface: a.cfg.Interface, Address: gossipAddress(a.cfg), Log: a.cfg.Log})
+}
+
+// gossipAddress is the address that this node gossips on, if it was told one: tasks get it too, so that a node that keeps
+// to an address keeps to it altogether.
+func gossipAddress(cfg Config) netip.Addr {
+	host, _, err := net.SplitHostPort(cfg.Gossip)
+	if err != nil || cfg.Interface != "" {
+		return netip.Addr{}
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || ip.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return ip
 }
 
 // lifetime is a group of goroutines that end together, later than the context that they were begun under.

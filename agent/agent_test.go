@@ -310,8 +310,8 @@ func TestTwoAgentsCannotShareADataDirectory(t *testing.T) {
 }
 
 func TestValidateReportsAllFaults(t *testing.T) {
-	err := Config{Join: []string{":1"}}.Validate()
-	for _, want := range []string{"name: missing", "data directory: missing", "datacenter: missing", "node pool: missing",
+	err := Config{Join: []string{":1"}, Gossip: "nowhere"}.Validate()
+	for _, want := range []string{"data directory: missing", "datacenter: missing", "node pool: missing",
 		"gossip address", "join address", "path of the program", "longest kill timeout"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate does not say %q: %v", want, err)

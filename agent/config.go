@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -21,9 +20,9 @@ import (
 
 // Config says how to run an agent. DefaultConfig fills what has a default.
 type Config struct {
-	Name       string // of the node; the host's name by default
+	Name       string // of the node; "" is the one it was admitted by, at the first join the host's
 	DataDir    string // must be the agent's own
-	Gossip     string // host:port to gossip on; port 0 is allowed
+	Gossip     string // host:port to gossip on, port 0 is allowed; "" is that of the last start, at first 0.0.0.0:4648
 	Datacenter string
 	NodePool   string
 	NodeClass  string
@@ -42,7 +41,7 @@ type Config struct {
 	Exe       string // path of the brume program, which is also keeper, log process and built-in plugins
 
 	Dev            bool          // raw_exec is on, every file in PluginDir is run, and StopTasks is set
-	StopTasks      bool          // a clean stop ends the tasks and all helper processes; otherwise they go on
+	StopTasks      bool          // a clean stop ends the tasks; otherwise they go on, and so do the processes that keep them
 	MaxKillTimeout time.Duration // a task's kill_timeout is at most this
 
 	Log   *slog.Logger
@@ -70,13 +69,7 @@ type Wires struct {
 
 // DefaultConfig returns a Config with every default set.
 func DefaultConfig() Config {
-	name, err := os.Hostname()
-	if err != nil {
-		name = "node"
-	}
 	return Config{
-		Name:           name,
-		Gossip:         "0.0.0.0:4648",
 		Datacenter:     api.DefaultDatacenter,
 		NodePool:       api.DefaultNodePool,
 		MaxKillTimeout: 30 * time.Second,
@@ -87,8 +80,6 @@ func DefaultConfig() Config {
 // complete returns c with what may be left empty filled in.
 func (c Config) complete() Config {
 	d := DefaultConfig()
-	c.Name = cmp.Or(c.Name, d.Name)
-	c.Gossip = cmp.Or(c.Gossip, d.Gossip)
 	c.Datacenter = cmp.Or(c.Datacenter, d.Datacenter)
 	c.NodePool = cmp.Or(c.NodePool, d.NodePool)
 	c.Version = cmp.Or(c.Version, api.CompatVersion)
@@ -110,7 +101,7 @@ func (c Config) Validate() error {
 		errs = append(errs, api.E(api.ErrInvalid, fmt.Sprintf(format, args...)))
 	}
 	for _, field := range []struct{ name, value string }{
-		{"name", c.Name}, {"data directory", c.DataDir}, {"datacenter", c.Datacenter}, {"node pool", c.NodePool},
+		{"data directory", c.DataDir}, {"datacenter", c.Datacenter}, {"node pool", c.NodePool},
 	} {
 		if field.value == "" {
 			bad("%s: missing", field.name)
@@ -119,7 +110,7 @@ func (c Config) Validate() error {
 	if c.DataDir != "" && !filepath.IsAbs(c.DataDir) {
 		bad("data directory %s: not an absolute path", c.DataDir)
 	}
-	if _, _, err := net.SplitHostPort(c.Gossip); err != nil && !c.Leaf {
+	if _, _, err := net.SplitHostPort(c.Gossip); err != nil && c.Gossip != "" && !c.Leaf {
 		bad("gossip address: %v", err)
 	}
 	for _, addr := range withPort(c.Join, rpcPort) {

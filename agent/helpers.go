@@ -15,11 +15,11 @@ func (a *agent) startHelpers(l *lifetime) *keeperProcess {
 		return nil
 	}
 	a.logs = newLogPipes(a.cfg, a.dirs)
-	l.run(func(ctx context.Context) { a.logs.run(ctx, a.cfg.StopTasks) })
+	l.run(func(ctx context.Context) { a.logs.run(ctx, a.ending) })
 	for _, b := range builtins() {
 		if b.keeper && b.on(a.cfg) {
 			k := newKeeper(a.cfg, a.dirs)
-			l.run(func(ctx context.Context) { k.run(ctx, a.cfg.StopTasks) })
+			l.run(func(ctx context.Context) { k.run(ctx, a.ending) })
 			return k
 		}
 	}
@@ -29,7 +29,7 @@ func (a *agent) startHelpers(l *lifetime) *keeperProcess {
 // startDrivers starts the node's driver plugins. The channel is closed once each has said how it is, or has had its time.
 func (a *agent) startDrivers(l *lifetime, facts *fingerprint.Facts, k *keeperProcess) (<-chan struct{}, error) {
 	launcher := &launcher{
-		log: a.cfg.Log, db: a.db, sockets: a.dirs.sockets, stop: a.cfg.StopTasks,
+		log: a.cfg.Log, db: a.db, sockets: a.dirs.sockets, stop: a.ending,
 		host: plugins.HostConfig{MinPort: api.MinDynamicPort, MaxPort: api.MaxDynamicPort, Topology: topology(facts.Topology)},
 	}
 	specs, err := launcher.specs(a.cfg, a.dirs, k)

@@ -32,8 +32,8 @@ func newKeeper(cfg Config, d dirs) *keeperProcess {
 	}
 }
 
-// run keeps it running until ctx ends; with stop it then ends it too.
-func (k *keeperProcess) run(ctx context.Context, stop bool) {
+// run keeps it running until ctx ends; if stop says so then it ends it too.
+func (k *keeperProcess) run(ctx context.Context, stop func() bool) {
 	answers := sync.OnceFunc(func() { close(k.up) })
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
@@ -57,7 +57,7 @@ func (k *keeperProcess) run(ctx context.Context, stop bool) {
 			break
 		}
 	}
-	if stop {
+	if stop() {
 		k.shutdown(ctx)
 	}
 }

@@ -46,8 +46,8 @@ func newLogPipes(cfg Config, d dirs) *logPipes {
 	}
 }
 
-// run keeps the log process running until ctx ends; with stop it then ends it too.
-func (p *logPipes) run(ctx context.Context, stop bool) {
+// run keeps the log process running until ctx ends; if stop says so then it ends it too.
+func (p *logPipes) run(ctx context.Context, stop func() bool) {
 	defer p.releaseAll()
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
@@ -63,7 +63,7 @@ func (p *logPipes) run(ctx context.Context, stop bool) {
 			case <-ctx.Done():
 			}
 			p.set(nil)
-			if stop && ctx.Err() != nil {
+			if ctx.Err() != nil && stop() {
 				p.shutdown(ctx, client)
 			}
 			if err := client.Detach(); err != nil {

@@ -22,6 +22,7 @@ type admission struct {
 	Certificate string // PEM
 	CA          string // PEM
 	GossipKey   []byte
+	Gossip      string // host:port that this node was last told to gossip on
 }
 
 // contacts are the members that this node remembers. They may be lost: any one member's address brings them back.

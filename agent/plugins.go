@@ -49,7 +49,7 @@ type launcher struct {
 	db      pluginDB
 	host    plugins.HostConfig
 	sockets string
-	stop    bool // end the processes when the agent goes; otherwise they go on
+	stop    func() bool // asked when the agent goes: end the processes, otherwise they go on
 }
 
 // pluginDB remembers how to reach plugins that outlive the agent.
@@ -157,7 +157,7 @@ func (l *launcher) launch(ctx context.Context, p program) (*plugins.Instance, er
 
 // release leaves the plugin's process to the next agent if this one is going, or ends it.
 func (l *launcher) release(ctx context.Context, p program, instance *plugins.Instance) {
-	if ctx.Err() != nil && !l.stop {
+	if ctx.Err() != nil && !l.stop() {
 		instance.Detach()
 		return
 	}

@@ -70,7 +70,7 @@ func servedBy(t *testing.T, socket string) int {
 func TestLogProcessIsReplacedWithoutLoss(t *testing.T) {
 	cfg, d := processConfig(t)
 	p := newLogPipes(cfg, d)
-	end := background(t, func(ctx context.Context) { p.run(ctx, true) })
+	end := background(t, func(ctx context.Context) { p.run(ctx, always) })
 	dir := t.TempDir()
 	spec := logs.StreamSpec{ID: "a/t.stdout", FIFO: filepath.Join(d.fifo("a"), "t.stdout"), Dir: dir, Base: "t.stdout", MaxFiles: 3, MaxFileSize: 1 << 20}
 	if err := p.open(t.Context(), []logs.StreamSpec{spec}); err != nil {
@@ -133,7 +133,7 @@ func TestHelpersOutliveAnAgentThatLeavesThem(t *testing.T) {
 	var pids [2]int
 	for i := range pids {
 		k := newKeeper(cfg, d)
-		end := background(t, func(ctx context.Context) { k.run(ctx, i == 1) })
+		end := background(t, func(ctx context.Context) { k.run(ctx, func() bool { return i == 1 }) })
 		if err := k.await(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestHelpersOutliveAnAgentThatLeavesThem(t *testing.T) {
 func TestKeeperIsReplaced(t *testing.T) {
 	cfg, d := processConfig(t)
 	k := newKeeper(cfg, d)
-	background(t, func(ctx context.Context) { k.run(ctx, true) })
+	background(t, func(ctx context.Context) { k.run(ctx, always) })
 	if err := k.await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -197,3 +197,6 @@ func TestHelperProcessesSeeNoTokens(t *testing.T) {
 		t.Errorf("pluginEnv = %v", got)
 	}
 }
+
+// always ends what keeps tasks together with the agent.
+func always() bool { return true }

@@ -106,6 +106,16 @@ func (r *reconciler) run(ctx context.Context) error {
 	return r.drain()
 }
 
+// idle reports whether nothing of this node runs any more. It is for the caller of run, after run.
+func (r *reconciler) idle() bool {
+	for _, h := range r.allocs {
+		if h.a.rec.Ended == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // restore takes up an allocation from the local database.
 func (r *reconciler) restore(life context.Context, rec *localdb.Record) {
 	want, err := newPlacement(rec.Alloc.Alloc, rec.Alloc.Alloc.Job)

@@ -6,15 +6,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/brumehq/brume/api"
 )
 
 // Config says where to look.
 type Config struct {
-	Root      string // of the files looked at: proc, sys and etc below it; "" is "/"
-	DataDir   string // the agent's: its disk is what tasks get; "" is "/"
-	Interface string // network interface that tasks' ports are bound to; "" is that of the default route
+	Root      string     // of the files looked at: proc, sys and etc below it; "" is "/"
+	DataDir   string     // the agent's: its disk is what tasks get; "" is "/"
+	Address   netip.Addr // of this machine that tasks' ports are bound to; zero: chosen by Interface
+	Interface string     // network interface that tasks' ports are bound to; "" is that of the default route
 	Log       *slog.Logger
 }
 
@@ -33,7 +35,7 @@ type fingerprinter struct {
 }
 
 // Detect looks at this machine. A fingerprinter that finds nothing is logged, and its facts are missing; the error is
-// api.ErrNotFound if cfg.Interface does not exist or has no address, or ctx's.
+// api.ErrNotFound if cfg.Address or cfg.Interface is not of this machine, or ctx's.
 func Detect(ctx context.Context, cfg Config) (*Facts, error) {
 	return detect(ctx, thisMachine(cfg))
 }
@@ -55,7 +57,7 @@ func detect(ctx context.Context, m *machine) (*Facts, error) {
 			return nil, err
 		}
 		if err := p.run(ctx, m, f); err != nil {
-			if p.name == "network" && m.Interface != "" {
+			if p.name == "network" && (m.Interface != "" || m.Address.IsValid()) {
 				return nil, fmt.Errorf("fingerprint: %w", err)
 			}
 			m.Log.Warn("not found out about this machine", "fingerprint", p.name, "err", err)

@@ -18,7 +18,7 @@ import (
 // fallbackMBits stands in for the speed of an interface that does not say its own.
 const fallbackMBits = 1000
 
-// network finds the addresses that tasks' ports are bound to: those of the interface asked for, else of the one with the
+// network finds the addresses that tasks' ports are bound to: the one asked for, those of the interface asked for, else of the one with the
 // default route, else of any that is up, else the loopback's, on which tasks of this machine can meet.
 func network(_ context.Context, m *machine, f *Facts) error {
 	all, err := m.interfaces()
@@ -44,6 +44,15 @@ func network(_ context.Context, m *machine, f *Facts) error {
 
 // choose returns an interface that has an address.
 func (m *machine) choose(all []netInterface) (netInterface, error) {
+	if m.Address.IsValid() {
+		for _, i := range all {
+			if slices.Contains(i.addrs, m.Address) {
+				i.addrs = []netip.Addr{m.Address}
+				return i, nil
+			}
+		}
+		return netInterface{}, api.E(api.ErrNotFound, fmt.Sprintf("no network interface has the address %s", m.Address))
+	}
 	if m.Interface != "" {
 		for _, i := range all {
 			if i.name != m.Interface {
