@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,9 @@ const (
 	gcPercent   = 30
 	memoryLimit = 64 << 20
 )
+
+// acceptPause is how long the keeper takes no client after it could not take one.
+const acceptPause = 100 * time.Millisecond
 
 // Serve is a keeper until ctx ends or a client asks for its shutdown. The processes that it started go on. It must have a
 // process of its own: it takes the ends of all children, becomes the parent of orphans, and tunes memory.
@@ -78,10 +82,12 @@ func Serve(ctx context.Context, c Config) error {
 	for {
 		conn, err := ln.AcceptUnix()
 		if err != nil {
-			if ctx.Err() != nil {
+			select {
+			case <-ctx.Done():
 				return nil
+			case <-time.After(acceptPause): // out of files or memory: the keeper must outlive it
+				continue
 			}
-			return err
 		}
 		running.Go(func() {
 			s := newSession(k, conn, cancel)

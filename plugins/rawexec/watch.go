@@ -2,6 +2,7 @@ package rawexec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,8 +12,13 @@ import (
 	"github.com/brumehq/brume/plugins/keeper"
 )
 
-// checkEvery is how often the keeper is asked whether it is there.
-const checkEvery = 10 * time.Second
+// How often the keeper is asked whether it is there, while it is and while it is not, and how long it may take: one that
+// was killed is started again.
+const (
+	checkEvery    = 10 * time.Second
+	recheckEvery  = time.Second
+	checkPatience = 3 * time.Second
+)
 
 // Fingerprint reports whether the keeper answers, and that nothing limits tasks.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan plugins.Fingerprint, error) {
@@ -24,7 +30,12 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan plugins.Fingerprint, e
 			d.mu.Lock()
 			changed := d.changed
 			d.mu.Unlock()
-			if now := d.check(ctx); now.Health != last.Health || now.Description != last.Description {
+			every := checkEvery
+			now := d.check(ctx)
+			if now.Health == plugins.Unhealthy {
+				every = recheckEvery
+			}
+			if ctx.Err() == nil && (now.Health != last.Health || now.Description != last.Description) {
 				select {
 				case out <- now:
 					last = now
@@ -33,7 +44,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan plugins.Fingerprint, e
 				}
 			}
 			select {
-			case <-time.After(checkEvery):
+			case <-time.After(every):
 			case <-changed:
 			case <-ctx.Done():
 				return
@@ -50,12 +61,9 @@ func (d *Driver) check(ctx context.Context) plugins.Fingerprint {
 	if disabled {
 		return plugins.Fingerprint{Health: plugins.Undetected, Description: "disabled in the plugin's configuration"}
 	}
-	c, err := d.client()
-	if err == errNoKeeper {
+	_, err := ask(ctx, d, checkPatience, func(c *keeper.Client) ([]keeper.Process, error) { return c.List(ctx) })
+	if errors.Is(err, errNoKeeper) {
 		return plugins.Fingerprint{Health: plugins.Undetected, Description: err.Error()}
-	}
-	if err == nil {
-		_, err = c.List(ctx)
 	}
 	if err != nil {
 		return plugins.Fingerprint{Health: plugins.Unhealthy, Description: fmt.Sprintf("keeper: %v", err)}
