@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/brumehq/brume/api"
 )
@@ -64,6 +65,6 @@ func (c *Client) JoinTokens(ctx context.Context) ([]*api.JoinToken, error) {
 
 // RevokeJoinToken ends a token.
 func (c *Client) RevokeJoinToken(ctx context.Context, id string) error {
-	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/v1/join-token/" + id}, nil)
+	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/v1/join-token/" + url.PathEscape(id)}, nil)
 	return err
 }

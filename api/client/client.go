@@ -74,7 +74,9 @@ func httpClient(ca []byte) (*http.Client, error) {
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	return &http.Client{Transport: t}, nil
+	// No answer of a hub leads elsewhere: a redirect followed would carry the token to whom the caller did not name.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: t, CheckRedirect: stay}, nil
 }
 
 // Address returns the hub's URL.
@@ -182,8 +184,7 @@ func (e *StatusError) Error() string { return fmt.Sprintf("%s (status %d)", e.Te
 
 // cause drops the URL that net/http puts before every transport error: callers know whom they asked.
 func cause(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		return ue.Err
 	}
 	return err

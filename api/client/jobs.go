@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/brumehq/brume/api"
 )
@@ -48,10 +47,11 @@ func (c *Client) Job(ctx context.Context, id string, q Query) (*api.Job, Meta, e
 // StopJob stops a job; with purge it is forgotten once its tasks have ended.
 func (c *Client) StopJob(ctx context.Context, id string, purge bool, q Query) (*api.JobRegisterResponse, error) {
 	var out api.JobRegisterResponse
+	params := c.values(q)
 	if purge {
-		q.Params = map[string]string{"purge": strconv.FormatBool(purge)}
+		params.Set("purge", "true")
 	}
-	_, err := c.call(ctx, request{method: http.MethodDelete, path: jobPath(id, ""), query: c.values(q)}, &out)
+	_, err := c.call(ctx, request{method: http.MethodDelete, path: jobPath(id, ""), query: params}, &out)
 	return &out, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/brumehq/brume/api"
@@ -32,7 +33,7 @@ func (c *Client) openLogs(ctx context.Context, q LogQuery, plain bool) (io.ReadC
 	if q.Tail > 0 {
 		params["tail"] = strconv.Itoa(q.Tail)
 	}
-	r := request{method: http.MethodGet, path: "/v1/client/fs/logs/" + q.Alloc, query: c.values(Query{Params: params})}
+	r := request{method: http.MethodGet, path: "/v1/client/fs/logs/" + url.PathEscape(q.Alloc), query: c.values(Query{Params: params})}
 	resp, err := c.send(ctx, r)
 	if err != nil {
 		return nil, err
