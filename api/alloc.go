@@ -66,12 +66,12 @@ type AllocatedResources struct {
 
 // AllocatedTaskResources is a task's part of them.
 type AllocatedTaskResources struct {
-	Cpu    AllocatedCPU
+	Cpu    AllocatedCPU //nolint:staticcheck // the name on the wire
 	Memory AllocatedMemory
 }
 
 // AllocatedCPU is compute in MHz.
-type AllocatedCPU struct{ CpuShares int64 }
+type AllocatedCPU struct{ CpuShares int64 } //nolint:staticcheck // the name on the wire
 
 // AllocatedMemory is memory in MiB.
 type AllocatedMemory struct {

@@ -20,10 +20,12 @@ func (n *Node) Class() string {
 	writeMap(h, n.Attributes)
 	writeMap(h, n.Meta)
 	for _, name := range slices.Sorted(maps.Keys(n.Drivers)) {
-		if d := n.Drivers[name]; d != nil && d.Detected && d.Healthy {
+		switch d := n.Drivers[name]; {
+		case d == nil: // as if it were not listed
+		case d.Detected && d.Healthy:
 			write(h, "driver", name)
 			writeMap(h, d.Attributes)
-		} else {
+		default:
 			write(h, "broken driver", name) // its attributes may still be among the node's
 		}
 	}
@@ -33,10 +35,10 @@ func (n *Node) Class() string {
 func writeMap(h hash.Hash, m map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if !strings.HasPrefix(k, uniquePrefix) {
-			write(h, k, m[k])
+			write(h, "key", k, m[k])
 		}
 	}
-	write(h, "")
+	write(h, "end")
 }
 
 // write hashes texts so that no two lists of them give the same bytes.

@@ -57,11 +57,16 @@ func (r *JobRegisterRequest) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// maxBlocks bounds the groups, tasks, services, constraints and the like of one job: each is far larger in memory than
+// the two bytes that it may have in JSON.
+const maxBlocks = 20_000
+
 // jobDecoder fills a job from JSON. job and group are those being decoded: they give their children's defaults.
 type jobDecoder struct {
 	strict bool
 	job    *Job
 	group  *Group
+	blocks int // decoded so far
 	errs   []error
 }
 
@@ -165,7 +170,12 @@ func (d *jobDecoder) list(path string, raw []byte, v reflect.Value) {
 		return
 	}
 	v.SetZero()
-	for i, e := range splitList(raw) {
+	elems := splitList(raw)
+	if d.blocks += len(elems); d.blocks > maxBlocks {
+		d.fail(path, "a job has at most %d blocks", maxBlocks)
+		return
+	}
+	for i, e := range elems {
 		if isNull(e) {
 			continue
 		}

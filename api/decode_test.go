@@ -339,3 +339,13 @@ func BenchmarkDecodeJob(b *testing.B) {
 		}
 	}
 }
+
+// A few megabytes of "{}," would make gigabytes of groups.
+func TestAJobHasABoundedNumberOfBlocks(t *testing.T) {
+	tasks := strings.TrimSuffix(strings.Repeat("{},", maxBlocks), ",")
+	_, err := DecodeJob([]byte(`{"ID":"a","TaskGroups":[{"Name":"g","Tasks":[` + tasks + `]}]}`))
+	want := `group "g": Tasks: a job has at most 20000 blocks`
+	if !errors.Is(err, ErrInvalid) || err.Error() != want {
+		t.Errorf("error %.200v, want %s", err, want)
+	}
+}

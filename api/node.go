@@ -56,7 +56,7 @@ type DriverStatus struct {
 
 // NodeResources is what a machine has.
 type NodeResources struct {
-	Cpu            NodeCPU
+	Cpu            NodeCPU //nolint:staticcheck // the name on the wire
 	Memory         NodeMemory
 	Disk           NodeDisk
 	Networks       []*NodeNetwork
@@ -66,9 +66,9 @@ type NodeResources struct {
 
 // NodeCPU is a machine's compute: CpuShares is cores × base MHz, the unit in which tasks ask.
 type NodeCPU struct {
-	CpuShares          int64
-	TotalCpuCores      int
-	ReservableCpuCores []uint16
+	CpuShares          int64    //nolint:staticcheck // the name on the wire
+	TotalCpuCores      int      //nolint:staticcheck // the name on the wire
+	ReservableCpuCores []uint16 //nolint:staticcheck // the name on the wire
 }
 
 // NodeMemory is a machine's memory in MiB.
@@ -88,14 +88,14 @@ type NodeNetwork struct {
 
 // ReservedResources are kept away from tasks.
 type ReservedResources struct {
-	Cpu      NodeCPUReserved
+	Cpu      NodeCPUReserved //nolint:staticcheck // the name on the wire
 	Memory   NodeMemory
 	Disk     NodeDisk
 	Networks NodeNetworksReserved
 }
 
 // NodeCPUReserved is compute in MHz kept away from tasks.
-type NodeCPUReserved struct{ CpuShares uint64 }
+type NodeCPUReserved struct{ CpuShares uint64 } //nolint:staticcheck // the name on the wire
 
 // NodeNetworksReserved lists host ports that are never given out, as "22,80,8000-8100".
 type NodeNetworksReserved struct{ ReservedHostPorts string }

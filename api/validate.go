@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"reflect"
 	"regexp"
@@ -16,9 +17,13 @@ import (
 
 // Limits of what a job may ask for.
 const (
-	MaxJobCount   = 50_000 // instances of all groups together
-	MaxNameLength = 255    // bytes of a job's id and of names in it
+	MaxJobCount   = 50_000  // instances of all groups together
+	MaxNameLength = 255     // bytes of a job's id and of names in it
+	MaxPattern    = 1 << 10 // bytes of a regular expression in a constraint
+	MaxVersions   = 512     // bytes of a version constraint
 
+	maxAmount             = math.MaxInt32 // MHz, MB or files that a task asks for: no sum of them overflows
+	maxProblems           = 100           // that Validate spells out
 	minMemoryMB           = 10
 	minRestartInterval    = 5 * time.Second
 	minRescheduleInterval = 15 * time.Second
@@ -51,13 +56,23 @@ func (e *FieldError) Unwrap() error { return ErrInvalid }
 func (j *Job) Validate() error {
 	p := &problems{}
 	p.job(j)
+	if p.unsaid > 0 {
+		p.errs = append(p.errs, &FieldError{Problem: fmt.Sprintf("and %d problems more", p.unsaid)})
+	}
 	return errors.Join(p.errs...)
 }
 
 // problems collects what is wrong.
-type problems struct{ errs []error }
+type problems struct {
+	errs   []error
+	unsaid int // beyond maxProblems
+}
 
 func (p *problems) add(where, field, format string, args ...any) {
+	if len(p.errs) == maxProblems {
+		p.unsaid++
+		return
+	}
 	p.errs = append(p.errs, &FieldError{Where: where, Field: field, Problem: fmt.Sprintf(format, args...)})
 }
 
@@ -186,19 +201,11 @@ func (p *problems) task(where string, t *Task) {
 	p.restart(where, t.RestartPolicy)
 	res := where + " resources"
 	p.unbuilt(res, &t.Resources)
-	if t.Resources.CPU < 1 {
-		p.add(res, "cpu", "must be at least 1 MHz, is %d", t.Resources.CPU)
-	}
-	if t.Resources.MemoryMB < minMemoryMB {
-		p.add(res, "memory", "must be at least %d MB, is %d", minMemoryMB, t.Resources.MemoryMB)
-	}
+	p.amount(res, "cpu", t.Resources.CPU, 1, " MHz")
+	p.amount(res, "memory", t.Resources.MemoryMB, minMemoryMB, " MB")
 	if l := t.LogConfig; !l.Disabled {
-		if l.MaxFiles < 1 {
-			p.add(where+" logs", "max_files", "must be at least 1, is %d", l.MaxFiles)
-		}
-		if l.MaxFileSizeMB < 1 {
-			p.add(where+" logs", "max_file_size", "must be at least 1 MB, is %d", l.MaxFileSizeMB)
-		}
+		p.amount(where+" logs", "max_files", l.MaxFiles, 1, "")
+		p.amount(where+" logs", "max_file_size", l.MaxFileSizeMB, 1, " MB")
 	}
 	p.notNegative(where, "kill_timeout", t.KillTimeout)
 	p.notNegative(where, "shutdown_delay", t.ShutdownDelay)
@@ -225,6 +232,16 @@ func (p *problems) text(where, field, s string) {
 	}
 	if strings.ContainsRune(s, 0) {
 		p.add(where, field, "has a null character")
+	}
+}
+
+// amount checks how much of something a task asks for.
+func (p *problems) amount(where, field string, n, least int, unit string) {
+	switch {
+	case n < least:
+		p.add(where, field, "must be at least %d%s, is %d", least, unit, n)
+	case n > maxAmount:
+		p.add(where, field, "must be at most %d%s, is %d", maxAmount, unit, n)
 	}
 }
 

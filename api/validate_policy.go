@@ -92,11 +92,15 @@ func (p *problems) constraint(where string, c Constraint) {
 	case OperandLess, OperandLessEqual, OperandGreater, OperandGreaterEqual:
 	case OperandSetContains, OperandSetContainsAll, OperandSetContainsAny:
 	case OperandRegexp:
-		if _, err := regexp.Compile(c.RTarget); err != nil && !interpolated(c.RTarget) {
+		if len(c.RTarget) > MaxPattern {
+			p.add(where, "value", "longer than %d bytes", MaxPattern)
+		} else if _, err := regexp.Compile(c.RTarget); err != nil && !interpolated(c.RTarget) {
 			p.add(where, "value", "%v", err)
 		}
 	case OperandVersion, OperandSemver:
-		if _, err := version.NewConstraint(c.RTarget); c.RTarget != "" && err != nil && !interpolated(c.RTarget) {
+		if len(c.RTarget) > MaxVersions {
+			p.add(where, "value", "longer than %d bytes", MaxVersions)
+		} else if _, err := version.NewConstraint(c.RTarget); c.RTarget != "" && err != nil && !interpolated(c.RTarget) {
 			p.add(where, "value", "%q is no version constraint (\">= 1.2, < 2.0\")", c.RTarget)
 		}
 	case OperandIsSet, OperandIsNotSet:

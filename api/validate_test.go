@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -181,19 +182,22 @@ func TestValidateServices(t *testing.T) {
 
 func TestValidateTask(t *testing.T) {
 	checkInvalid(t, map[string]invalid{
-		"driver missing":    {inTask(func(x *Task) { x.Driver = "" }), `group "api" task "server": driver: missing`},
-		"task named alloc":  {inTask(func(x *Task) { x.Name = "alloc" }), `group "api" task "alloc": the name is taken: "alloc" is the directory that tasks share`},
-		"task named dots":   {inTask(func(x *Task) { x.Name = ".." }), `group "api" task "..": name: ".." must have no slashes and no control characters`},
-		"variable name":     {inTask(func(x *Task) { x.Env = map[string]string{"A=B": ""} }), `group "api" task "server": env: "A=B" cannot be the name of a variable`},
-		"cpu":               {asking(0, 300), `group "api" task "server" resources: cpu: must be at least 1 MHz, is 0`},
-		"memory":            {asking(100, 9), `group "api" task "server" resources: memory: must be at least 10 MB, is 9`},
-		"cores":             {inTask(func(x *Task) { x.Resources.Cores = 1 }), `group "api" task "server" resources: cores: not supported yet`},
-		"memory_max":        {inTask(func(x *Task) { x.Resources.MemoryMaxMB = 400 }), `group "api" task "server" resources: memory_max: not supported yet`},
-		"log files":         {inTask(func(x *Task) { x.LogConfig = LogConfig{} }), "group \"api\" task \"server\" logs: max_files: must be at least 1, is 0\ngroup \"api\" task \"server\" logs: max_file_size: must be at least 1 MB, is 0"},
-		"no logs":           {inTask(func(x *Task) { x.LogConfig = LogConfig{Disabled: true} }), ""},
-		"kill timeout":      {inTask(func(x *Task) { x.KillTimeout = -1 }), `group "api" task "server": kill_timeout: must not be negative, is -1ns`},
-		"kill signal":       {inTask(func(x *Task) { x.KillSignal = "INT" }), `group "api" task "server": kill_signal: "INT" is no signal (SIGTERM, SIGINT, …)`},
-		"known kill signal": {inTask(func(x *Task) { x.KillSignal = "SIGINT" }), ""},
+		"driver missing":          {inTask(func(x *Task) { x.Driver = "" }), `group "api" task "server": driver: missing`},
+		"task named alloc":        {inTask(func(x *Task) { x.Name = "alloc" }), `group "api" task "alloc": the name is taken: "alloc" is the directory that tasks share`},
+		"task named dots":         {inTask(func(x *Task) { x.Name = ".." }), `group "api" task "..": name: ".." must have no slashes and no control characters`},
+		"variable name":           {inTask(func(x *Task) { x.Env = map[string]string{"A=B": ""} }), `group "api" task "server": env: "A=B" cannot be the name of a variable`},
+		"cpu":                     {asking(0, 300), `group "api" task "server" resources: cpu: must be at least 1 MHz, is 0`},
+		"memory":                  {asking(100, 9), `group "api" task "server" resources: memory: must be at least 10 MB, is 9`},
+		"cores":                   {inTask(func(x *Task) { x.Resources.Cores = 1 }), `group "api" task "server" resources: cores: not supported yet`},
+		"memory_max":              {inTask(func(x *Task) { x.Resources.MemoryMaxMB = 400 }), `group "api" task "server" resources: memory_max: not supported yet`},
+		"cpu that overflows":      {asking(math.MaxInt64, 300), `group "api" task "server" resources: cpu: must be at most 2147483647 MHz, is 9223372036854775807`},
+		"memory that overflows":   {asking(100, math.MaxInt64), `group "api" task "server" resources: memory: must be at most 2147483647 MB, is 9223372036854775807`},
+		"log size that overflows": {inTask(func(x *Task) { x.LogConfig = LogConfig{MaxFiles: 1, MaxFileSizeMB: 1 << 44} }), "group \"api\" task \"server\" logs: max_file_size: must be at most 2147483647 MB, is 17592186044416"},
+		"log files":               {inTask(func(x *Task) { x.LogConfig = LogConfig{} }), "group \"api\" task \"server\" logs: max_files: must be at least 1, is 0\ngroup \"api\" task \"server\" logs: max_file_size: must be at least 1 MB, is 0"},
+		"no logs":                 {inTask(func(x *Task) { x.LogConfig = LogConfig{Disabled: true} }), ""},
+		"kill timeout":            {inTask(func(x *Task) { x.KillTimeout = -1 }), `group "api" task "server": kill_timeout: must not be negative, is -1ns`},
+		"kill signal":             {inTask(func(x *Task) { x.KillSignal = "INT" }), `group "api" task "server": kill_signal: "INT" is no signal (SIGTERM, SIGINT, …)`},
+		"known kill signal":       {inTask(func(x *Task) { x.KillSignal = "SIGINT" }), ""},
 	})
 }
 
@@ -204,6 +208,8 @@ func TestValidateConstraints(t *testing.T) {
 		"compared with nothing":     {rule("${attr.x}", "!=", ""), ""},
 		"less than nothing":         {rule("${attr.x}", "<", ""), `constraint: value: missing`},
 		"regexp":                    {rule("${attr.x}", "regexp", "a("), "constraint: value: error parsing regexp: missing closing ): `a(`"},
+		"long regexp":               {rule("${attr.x}", "regexp", strings.Repeat("a", MaxPattern+1)), "constraint: value: longer than 1024 bytes"},
+		"long version":              {rule("${attr.x}", "version", strings.Repeat(">= 1, ", MaxVersions)), "constraint: value: longer than 512 bytes"},
 		"regexp of node text":       {rule("${attr.x}", "regexp", "(${meta.x}"), ""},
 		"version":                   {rule("${attr.x}", "version", "one"), `constraint: value: "one" is no version constraint (">= 1.2, < 2.0")`},
 		"version range":             {rule("${attr.x}", "version", ">= 1.2, < 2"), ""},
@@ -255,5 +261,16 @@ func TestDefaultServiceNamesAreValid(t *testing.T) {
 				t.Errorf("services are named %s", names)
 			}
 		}
+	}
+}
+
+func TestValidateDoesNotSpellOutEverything(t *testing.T) {
+	job := testJob(t)
+	for range 1000 {
+		job.TaskGroups = append(job.TaskGroups, nil)
+	}
+	lines := strings.Split(job.Validate().Error(), "\n")
+	if got, want := lines[len(lines)-1], "and 900 problems more"; len(lines) != maxProblems+1 || got != want {
+		t.Errorf("%d lines, the last %q; want %d and %q", len(lines), got, maxProblems+1, want)
 	}
 }

@@ -13,13 +13,11 @@ import (
 	"github.com/brumehq/brume/api"
 )
 
-// What is beyond these bounds matches nothing: neither a job nor a node can keep the scheduler busy. Regular expressions are
+// What is beyond these bounds, and beyond api.MaxPattern and api.MaxVersions, matches nothing: neither a job nor a node can keep the scheduler busy. Regular expressions are
 // RE2: matching one takes time in proportion to the text's length times the program's.
 const (
-	maxPattern = 1 << 10
 	maxProgram = 4 << 10 // instructions
 	maxText    = 4 << 10
-	maxVersion = 512
 )
 
 // operandText is the one spelling of an operand that has several.
@@ -59,8 +57,11 @@ func comparisonOf(operand string) comparison {
 		})
 	case api.OperandVersion:
 		return onceParsed(parseVersions, func(l string, c version.Constraints) bool {
+			if len(l) > api.MaxVersions {
+				return false
+			}
 			v, err := version.NewVersion(l)
-			return len(l) <= maxVersion && err == nil && c.Check(v)
+			return err == nil && c.Check(v)
 		})
 	case api.OperandSemver:
 		return onceParsed(parseSemvers, matchSemver)
@@ -111,7 +112,7 @@ func onceParsed[T any](parse func(string) (T, bool), match func(string, T) bool)
 }
 
 func parsePattern(s string) (*regexp.Regexp, bool) {
-	if len(s) > maxPattern {
+	if len(s) > api.MaxPattern {
 		return nil, false
 	}
 	tree, err := syntax.Parse(s, syntax.Perl)
@@ -127,7 +128,7 @@ func parsePattern(s string) (*regexp.Regexp, bool) {
 }
 
 func parseVersions(s string) (version.Constraints, bool) {
-	if len(s) > maxVersion {
+	if len(s) > api.MaxVersions {
 		return nil, false
 	}
 	c, err := version.NewConstraint(s)
@@ -142,7 +143,7 @@ type semverRule struct {
 }
 
 func parseSemvers(s string) ([]semverRule, bool) {
-	if len(s) > maxVersion {
+	if len(s) > api.MaxVersions {
 		return nil, false
 	}
 	var rules []semverRule
@@ -176,7 +177,7 @@ func parseSemvers(s string) ([]semverRule, bool) {
 }
 
 func matchSemver(l string, rules []semverRule) bool {
-	if len(l) > maxVersion {
+	if len(l) > api.MaxVersions {
 		return false
 	}
 	v, err := version.NewSemver(l)

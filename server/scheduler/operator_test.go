@@ -32,7 +32,7 @@ func TestOperators(t *testing.T) {
 		{"db-1", "regexp", "^web", false},
 		{"x", "regexp", "(", false},
 		{strings.Repeat("a", maxText+1), "regexp", "a", false},
-		{"a", "regexp", "a" + strings.Repeat("?", maxPattern), false},
+		{"a", "regexp", "a" + strings.Repeat("?", api.MaxPattern), false},
 		{"a", "regexp", strings.Repeat("(a|b{900}|c{900})?", 10), false}, // short, but a long program
 		{"5.15.0", "version", ">= 4.0, < 6", true},
 		{"5.15.0", "version", "~> 5.14", true},

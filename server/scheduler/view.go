@@ -40,11 +40,6 @@ func (a amounts) minus(b amounts) amounts {
 	return amounts{a.cpu - b.cpu, a.memory - b.memory, a.disk - b.disk}
 }
 
-// within reports whether a fits into b.
-func (a amounts) within(b amounts) bool {
-	return a.cpu <= b.cpu && a.memory <= b.memory && a.disk <= b.disk
-}
-
 func (u Usage) amounts() amounts { return amounts{u.CPU, u.MemoryMB, u.DiskMB} }
 
 // NewView returns a view without nodes.
