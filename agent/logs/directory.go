@@ -66,7 +66,8 @@ func (d *directory) indexes(base string) ([]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list log directory: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "log directory")
+	// The name counts where the file system does not tell the types of entries: they are looked up below it then.
+	f := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
 	defer f.Close()
 	var found []uint64
 	for seen := 0; seen < maxListed; {

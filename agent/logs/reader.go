@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,13 +102,13 @@ func (r *Reader) SeekTail(lines int) error {
 		return err
 	}
 	t := tail{left: lines}
-	for i := len(files) - 1; i >= 0; i-- {
-		off, found, err := r.tailOf(files[i], &t)
+	for _, f := range slices.Backward(files) {
+		off, found, err := r.tailOf(f, &t)
 		if err != nil {
 			return err
 		}
 		if found {
-			return r.move(position{files[i].index, off})
+			return r.move(position{f.index, off})
 		}
 	}
 	return r.seek(files, 0)
