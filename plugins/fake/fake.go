@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -99,6 +100,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan plugins.Fingerprint, e
 	d.mu.Unlock()
 	go func() { // ends with ctx, and says so by closing out
 		defer close(out)
+		defer d.unwatch(changed)
 		for {
 			select {
 			case <-changed:
@@ -116,6 +118,12 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan plugins.Fingerprint, e
 		}
 	}()
 	return out, nil
+}
+
+func (d *Driver) unwatch(changed chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.watch = slices.DeleteFunc(d.watch, func(c chan struct{}) bool { return c == changed })
 }
 
 // state is what a handle keeps.

@@ -442,18 +442,7 @@ func TestReusedNumberIsAnotherProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := bootID()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := &journal{path: filepath.Join(r.dir, "journal", journalName)}
-	p := &Process{ID: "old", PID: stat.PID, Started: stat.Started - 1}
-	if err := j.rewrite(func() []record {
-		return []record{{Op: "boot", Boot: boot}, {Op: "start", ID: "old", Process: p}}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	j.close()
+	r.journal(record{Op: "start", ID: "old", Process: &Process{ID: "old", PID: stat.PID, Started: stat.Started - 1}})
 	r.start()
 	if e := r.wait("old"); !e.Unknown {
 		t.Errorf("ended with %+v, want unknown", e)
@@ -468,6 +457,57 @@ func TestReusedNumberIsAnotherProcess(t *testing.T) {
 	}
 	if s, err := ReadStat(stat.PID); err != nil || s.Zombie {
 		t.Errorf("the other process was killed: %+v, %v", s, err)
+	}
+}
+
+// journal leaves a journal of this boot with one record.
+func (r *rig) journal(one record) {
+	r.t.Helper()
+	boot, err := bootID()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	j := &journal{path: filepath.Join(r.dir, "journal", journalName)}
+	if err := j.rewrite(func() []record { return []record{{Op: "boot", Boot: boot}, one} }); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := j.close(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestKeeperDiedWhileItStartedOne(t *testing.T) {
+	r := newRig(t)
+	r.kill()
+	r.journal(record{Op: "intend", ID: "half"})
+	r.start()
+	if e := r.wait("half"); !e.Unknown {
+		t.Errorf("ended with %+v, want unknown", e)
+	}
+	if p := r.sh("half", "true"); p.PID != 0 || p.Exit == nil {
+		t.Errorf("a second start of it gave %+v, want the first, which ended unseen", p)
+	}
+}
+
+func TestMachineWasRestarted(t *testing.T) {
+	r := newRig(t)
+	own := Process{ID: "old", PID: os.Getpid()}
+	stat, err := ReadStat(own.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.Started = stat.Started // the numbers happen to be those of a process of today
+	r.kill()
+	j := &journal{path: filepath.Join(r.dir, "journal", journalName)}
+	if err := j.rewrite(func() []record {
+		return []record{{Op: "boot", Boot: "yesterday"}, {Op: "start", ID: "old", Process: &own}}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	r.start()
+	if e := r.wait("old"); !e.Unknown {
+		t.Errorf("ended with %+v, want unknown", e)
 	}
 }
 

@@ -132,7 +132,7 @@ func (s *session) answer(a answer, err error) {
 	}
 }
 
-// write writes what is queued until ctx ends, and then once more: the last answer may be that to shutdown.
+// write writes what is queued until ctx ends or the client takes no more.
 func (s *session) write(ctx context.Context) {
 	for {
 		select {
