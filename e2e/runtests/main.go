@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,8 +31,8 @@ func main() {
 			r.test(module, *race)
 		}
 	}
-	for reason, n := range r.skips {
-		fmt.Printf("%s (%d)\n", reason, n)
+	for _, reason := range slices.Sorted(maps.Keys(r.skips)) {
+		fmt.Printf("%s (%d)\n", reason, r.skips[reason])
 	}
 	fmt.Printf("%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
 	if r.failed > 0 || r.broken {
@@ -132,7 +134,7 @@ func reason(said []string) string {
 	if m := skipLine.FindString(strings.Join(said, "")); m != "" {
 		return m
 	}
-	return "SKIP without a reason: " + strings.TrimSpace(strings.Join(said, ""))
+	return "SKIP without a reason: " + strings.Join(strings.Fields(strings.Join(said, " ")), " ")
 }
 
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
