@@ -147,3 +147,23 @@ func TestNewestLinkOfANodeWins(t *testing.T) {
 		}
 	})
 }
+
+// A host that nothing is heard of is down within nine seconds: the silence counts as grace.
+func TestSilentHostIsDownInNineSeconds(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, b := w.join("n1", behaviour{}), w.join("n2", behaviour{})
+		defer b.unlink()
+		w.run(testJob("web", count(2)))
+		settle(20 * time.Second)
+		w.net.Cut("n1")
+		settle(9*time.Second + 100*time.Millisecond)
+		if n := w.hub.store.Snapshot().Node(a.key.NodeID()); n.Status != api.NodeStatusDown {
+			t.Errorf("node is %s, want down", n.Status)
+		}
+		if n := len(w.rows("web", on(b, w))); n != 2 {
+			t.Errorf("%d allocations run on the other node, want 2", n)
+		}
+		w.net.Heal("n1")
+		a.unlink()
+	})
+}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -17,7 +18,8 @@ import (
 type links struct {
 	mu      sync.Mutex
 	byNode  map[string]*agentLink
-	changed chan struct{} // cap 1: a link came, went or registered; read by the liveness loop
+	silent  map[string]bool // nodes whose last link ended because nothing was heard for longer than the grace
+	changed chan struct{}   // cap 1: a link came, went or registered; read by the liveness loop
 }
 
 // agentLink is one agent's connection.
@@ -29,7 +31,7 @@ type agentLink struct {
 }
 
 func newLinks() *links {
-	return &links{byNode: map[string]*agentLink{}, changed: make(chan struct{}, 1)}
+	return &links{byNode: map[string]*agentLink{}, silent: map[string]bool{}, changed: make(chan struct{}, 1)}
 }
 
 func (l *links) note() {
@@ -44,16 +46,20 @@ func (l *links) add(a *agentLink) (old *agentLink) {
 	l.mu.Lock()
 	old = l.byNode[a.nodeID]
 	l.byNode[a.nodeID] = a
+	delete(l.silent, a.nodeID)
 	l.mu.Unlock()
 	l.note()
 	return old
 }
 
-// remove forgets a unless a newer link has taken its place.
-func (l *links) remove(a *agentLink) {
+// remove forgets a, which ended for cause, unless a newer link has taken its place.
+func (l *links) remove(a *agentLink, cause error) {
 	l.mu.Lock()
 	if l.byNode[a.nodeID] == a {
 		delete(l.byNode, a.nodeID)
+		if errors.Is(cause, link.ErrSilent) {
+			l.silent[a.nodeID] = true
+		}
 	}
 	l.mu.Unlock()
 	l.note()
@@ -66,10 +72,18 @@ func (l *links) get(nodeID string) *agentLink {
 	return l.byNode[nodeID]
 }
 
-// live reports whether a node has a link, and whether it registered on it.
-func (l *links) live(nodeID string) (linked, registered bool) {
-	a := l.get(nodeID)
-	return a != nil, a != nil && a.registered.Load()
+// linkState is what links know of one node.
+type linkState struct {
+	linked     bool
+	registered bool // it has said on this link what it is
+	silent     bool // it has none, and was not heard for longer than the grace before the last one ended
+}
+
+func (l *links) state(nodeID string) linkState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.byNode[nodeID]
+	return linkState{linked: a != nil, registered: a != nil && a.registered.Load(), silent: l.silent[nodeID]}
 }
 
 // nodeTransport returns the transport that reaches a node's agent through its live link: api.ErrNotFound if no link.
@@ -102,10 +116,10 @@ func (h *Hub) serveAgent(ctx context.Context, conn *tls.Conn) {
 	if old := h.links.add(a); old != nil {
 		old.session.Close()
 	}
-	defer h.links.remove(a)
 	h.log.Debug("link opened", "node", a.nodeID)
 
 	err = session.Serve(ctx, h.linkRoutes(a))
+	h.links.remove(a, err)
 	h.log.Debug("link closed", "node", a.nodeID, "err", err)
 }
 

@@ -14,6 +14,10 @@ const (
 	startGrace = 10 * time.Second
 	// lookEvery spaces the looks at all nodes while a storm of agents reconnects.
 	lookEvery = 10 * time.Millisecond
+	// beatEvery is how often the loop notes that it runs.
+	beatEvery = time.Second
+	// silenceHeard is how long the hub must have run without a pause for the silence of a link to count as grace.
+	silenceHeard = 15 * time.Second
 	// downAtOnce bounds the nodes, and so the evaluations, of one entry.
 	downAtOnce = 200
 )
@@ -21,22 +25,29 @@ const (
 // watchNodes marks nodes down whose link is gone and stays gone for the grace, and ready again when it is back. Gossip is
 // not asked: whoever holds its key could forge a death.
 func (h *Hub) watchNodes(ctx context.Context) error {
-	l := liveness{hub: h, gone: map[string]time.Time{}, extra: startGrace - api.NodeGrace}
+	l := newLiveness(h, time.Now())
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
 	for {
 		next, err := l.look(ctx, time.Now())
 		if err != nil {
 			return err
 		}
-		l.extra = 0
 		var due <-chan time.Time
 		if !next.IsZero() {
 			due = time.After(time.Until(next))
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-h.links.changed:
-		case <-due:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case now := <-beat.C:
+				l.beat(now)
+			case <-h.links.changed:
+				waiting = false
+			case <-due:
+				waiting = false
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -49,47 +60,64 @@ func (h *Hub) watchNodes(ctx context.Context) error {
 // liveness is what one leader knows of the nodes' links. watchNodes owns it.
 type liveness struct {
 	hub   *Hub
-	gone  map[string]time.Time // nodes without a link that are not down: since when
-	extra time.Duration        // added to the grace of those that are found without one now
+	gone  map[string]time.Time // nodes without a link that are not down: when their grace ends
+	grace time.Duration        // of those that are found without a link now
+	last  time.Time            // the last beat
+	awake time.Time            // since when this hub has run without a pause
+}
+
+func newLiveness(h *Hub, now time.Time) *liveness {
+	return &liveness{hub: h, gone: map[string]time.Time{}, grace: startGrace, last: now, awake: now}
+}
+
+// beat notes that the hub runs. A hub that was stopped for a while has heard nobody, which is not their fault.
+func (l *liveness) beat(now time.Time) {
+	if now.Sub(l.last) > 2*beatEvery {
+		l.awake = now
+	}
+	l.last = now
 }
 
 // look compares nodes with links and commits what follows. next is when the next grace ends; zero: none is running.
 func (l *liveness) look(ctx context.Context, now time.Time) (next time.Time, err error) {
-	var down, back []string
-	seen := make(map[string]bool, len(l.gone))
 	snap := l.hub.store.Snapshot()
-	for n := range snap.Nodes("") {
-		linked, registered := l.hub.links.live(n.ID)
-		if linked || n.Status == api.NodeStatusDown {
-			if registered && n.Status != api.NodeStatusReady {
-				back = append(back, n.ID)
-			}
-			continue
-		}
-		since, known := l.gone[n.ID]
-		if !known {
-			since = now.Add(l.extra)
-			l.gone[n.ID] = since
-		}
-		seen[n.ID] = true
-		if end := since.Add(api.NodeGrace); !end.After(now) {
-			if len(down) < downAtOnce {
-				down = append(down, n.ID)
-			}
-			next = now
-		} else if next.IsZero() || end.Before(next) {
-			next = end
-		}
-	}
-	for id := range l.gone {
-		if !seen[id] {
-			delete(l.gone, id)
-		}
-	}
+	down, back, next := l.judge(snap, now)
+	l.grace = api.NodeGrace
 	if len(down) == 0 && len(back) == 0 {
 		return next, nil
 	}
 	return now, errors.Join(l.markDown(ctx, snap, down), l.markReady(ctx, back))
+}
+
+// judge says which nodes are down, which are back, and when the next grace ends.
+func (l *liveness) judge(snap *state.Snapshot, now time.Time) (down, back []string, next time.Time) {
+	l.beat(now)
+	gone := make(map[string]time.Time)
+	for n := range snap.Nodes("") {
+		is := l.hub.links.state(n.ID)
+		if is.linked || n.Status == api.NodeStatusDown {
+			if is.registered && n.Status != api.NodeStatusReady {
+				back = append(back, n.ID)
+			}
+			continue
+		}
+		end, known := l.gone[n.ID]
+		if !known {
+			end = now.Add(l.grace)
+			if is.silent && now.Sub(l.awake) >= silenceHeard {
+				end = now // the grace has passed while the link was listened to
+			}
+		}
+		gone[n.ID] = end
+		if !end.After(now) && len(down) < downAtOnce {
+			down = append(down, n.ID)
+		}
+		if next.IsZero() || end.Before(next) {
+			next = end
+		}
+	}
+	l.gone = gone
+	return down, back, next
 }
 
 func (l *liveness) markDown(ctx context.Context, snap *state.Snapshot, ids []string) error {
@@ -104,7 +132,6 @@ func (l *liveness) markDown(ctx context.Context, snap *state.Snapshot, ids []str
 	}
 	for _, id := range ids {
 		l.hub.log.Info("node is down", "node", id)
-		delete(l.gone, id)
 	}
 	return nil
 }
