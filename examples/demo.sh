@@ -79,10 +79,9 @@ show brume job run "$examples/hello.hcl"
 say "A web service, three instances, each on a port of its own:"
 show brume job run "$examples/web.hcl"
 show brume job status web
-brume job status web -o json >"$dir/web.json"
-for port in $(grep -o '"Value": [0-9]*' "$dir/web.json" | grep -o '[0-9]*' | sort -un); do
-  printf '\n$ GET http://127.0.0.1:%s/\n' "$port"
-  exec 3<>"/dev/tcp/127.0.0.1/$port"
+for address in $(brume job status web | grep -o 'http=[0-9.:]*' | cut -d= -f2); do
+  printf '\n$ GET http://%s/\n' "$address"
+  exec 3<>"/dev/tcp/${address/://}"
   printf 'GET / HTTP/1.0\r\n\r\n' >&3
   sed -n '$p' <&3
   exec 3<&- 3>&-
