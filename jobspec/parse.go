@@ -62,6 +62,17 @@ type parser struct {
 	diags    hcl.Diagnostics
 }
 
+// source keeps a text for excerpts and returns the name that positions in it have: its own, or one like it if another text
+// has that already.
+func (p *parser) source(name string, src []byte) string {
+	unique := name
+	for n := 2; p.sources[unique] != nil; n++ {
+		unique = fmt.Sprintf("%s (%d)", name, n)
+	}
+	p.sources[unique] = src
+	return unique
+}
+
 // syntax parses HCL text; it refuses what would need too deep a stack to read.
 func (p *parser) syntax(filename string, src []byte) (*hclsyntax.Body, bool) {
 	start := hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}

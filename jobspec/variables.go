@@ -241,8 +241,8 @@ func (p *parser) fromEnv(ctx *hcl.EvalContext, declared map[string]*variable) {
 // fromFiles takes values from --var-file files: arguments only.
 func (p *parser) fromFiles(ctx *hcl.EvalContext, declared map[string]*variable) {
 	for _, f := range p.opts.VarFiles {
-		p.sources[f.Name] = f.Source
-		body, ok := p.syntax(f.Name, f.Source)
+		name := p.source(f.Name, f.Source)
+		body, ok := p.syntax(name, f.Source)
 		if !ok {
 			continue
 		}
@@ -294,7 +294,7 @@ func (p *parser) giveText(ctx *hcl.EvalContext, v *variable, value, source strin
 		v.value, v.broken = cty.StringVal(value), false
 		return
 	}
-	p.sources[source] = []byte(value)
+	source = p.source(source, []byte(value))
 	v.broken = true
 	if !p.withinLimits([]byte(value), source) {
 		return

@@ -131,3 +131,18 @@ func TestSensitiveValuesAreNotShown(t *testing.T) {
 		t.Errorf("error %v; want two problems without the value", err)
 	}
 }
+
+// A file of variables may have the job file's name, as when both come from a pipe: positions are still in the right text.
+func TestTwoFilesOfOneName(t *testing.T) {
+	src := "variable \"x\" {}\njob \"j\" {\n  datacenters = [attr.platform.aws.placement.availability-zone]\n  prioriti = 1\n}"
+	vars := []jobspec.File{{Name: "f", Source: []byte("y = 1")}}
+	_, _, err := jobspec.Parse("f", []byte(src), jobspec.Options{VarFiles: vars})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"f (2):1,1: Undeclared variable", "f:4,3: Unknown name", "4 |   prioriti = 1"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+}
