@@ -78,7 +78,7 @@ func (d *jobDecoder) decode(b []byte, j *Job) {
 	jobType := ""
 	for _, m := range ms {
 		if strings.EqualFold(m.key, "Type") {
-			d.scalar("Type", m.raw, reflect.ValueOf(&jobType).Elem())
+			_ = json.Unmarshal(m.raw, &jobType) // reported when the member is decoded
 		}
 	}
 	*j = *NewJob(jobType)

@@ -203,6 +203,7 @@ func TestDecodingErrorsNameTheirPlace(t *testing.T) {
 		`[]`:                         "job: want an object",
 		`{`:                          "job: not JSON: unexpected end of JSON input",
 		`{"Priority":"high"}`:        "Priority: want a whole number, not string",
+		`{"Type":5}`:                 "Type: want a string, not number",
 		`{"Priority":1.5}`:           "Priority: want a whole number, not number 1.5",
 		`{"Datacenters":"dc1"}`:      "Datacenters: want a list, not string",
 		`{"TaskGroups":{}}`:          "TaskGroups: want a list",

@@ -22,6 +22,7 @@ const (
 	MaxPattern    = 1 << 10 // bytes of a regular expression in a constraint
 	MaxVersions   = 512     // bytes of a version constraint
 
+	maxTaskName           = 200           // bytes; the files and pipes of its logs are called after it
 	maxAmount             = math.MaxInt32 // MHz, MB or files that a task asks for: no sum of them overflows
 	maxProblems           = 100           // that Validate spells out
 	minMemoryMB           = 10
@@ -167,6 +168,9 @@ func (p *problems) group(where string, j *Job, g *Group) {
 		}
 		at := where + " " + labelled("task", t.Name, i, len(g.Tasks))
 		p.name(at, t.Name)
+		if n := len(t.Name); n > maxTaskName && n <= MaxNameLength {
+			p.add(at, "name", "longer than %d bytes: files are called after it", maxTaskName)
+		}
 		switch {
 		case seen[t.Name]:
 			p.add(at, "", "there is another task of that name in the group")

@@ -190,6 +190,7 @@ func TestValidateTask(t *testing.T) {
 		"memory":                  {asking(100, 9), `group "api" task "server" resources: memory: must be at least 10 MB, is 9`},
 		"cores":                   {inTask(func(x *Task) { x.Resources.Cores = 1 }), `group "api" task "server" resources: cores: not supported yet`},
 		"memory_max":              {inTask(func(x *Task) { x.Resources.MemoryMaxMB = 400 }), `group "api" task "server" resources: memory_max: not supported yet`},
+		"name too long for files": {inTask(func(x *Task) { x.Name = strings.Repeat("n", 201) }), `group "api" task "` + strings.Repeat("n", 201) + `": name: longer than 200 bytes: files are called after it`},
 		"cpu that overflows":      {asking(math.MaxInt64, 300), `group "api" task "server" resources: cpu: must be at most 2147483647 MHz, is 9223372036854775807`},
 		"memory that overflows":   {asking(100, math.MaxInt64), `group "api" task "server" resources: memory: must be at most 2147483647 MB, is 9223372036854775807`},
 		"log size that overflows": {inTask(func(x *Task) { x.LogConfig = LogConfig{MaxFiles: 1, MaxFileSizeMB: 1 << 44} }), "group \"api\" task \"server\" logs: max_file_size: must be at most 2147483647 MB, is 17592186044416"},
