@@ -93,8 +93,20 @@ alloc=$(brume job status batch -o json | sed -n 's/.*"ID": "\([0-9a-f-]\{36\}\)"
 show brume alloc logs "$alloc"
 
 say "What can not be placed says why, and what would make it fit (exit code 2):"
-sed 's/job "batch"/job "impossible"/; s/  type *= *"batch"/  type = "batch"\n  constraint {\n    attribute = "${attr.kernel.name}"\n    value     = "plan9"\n  }/' \
-  "$examples/batch.hcl" >"$dir/impossible.hcl"
+cat >"$dir/impossible.hcl" <<'EOF'
+job "impossible" {
+  constraint {
+    attribute = "${attr.kernel.name}"
+    value     = "plan9"
+  }
+  group "g" {
+    task "t" {
+      driver = "raw_exec"
+      config { command = "/bin/true" }
+    }
+  }
+}
+EOF
 show brume job run "$dir/impossible.hcl" || [ $? = 2 ]
 show brume job stop --purge impossible
 
