@@ -22,6 +22,9 @@ func (h *Hub) registerJob(ctx context.Context, req *api.JobRegisterRequest) (*ap
 	if err := j.Validate(); err != nil {
 		return nil, err
 	}
+	if !h.inRegion(j.Region) {
+		return nil, errRegion
+	}
 	if err := checkPriority(req.EvalPriority); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -162,10 +163,7 @@ func (r *reports) run(ctx context.Context) error {
 			if b, waiting = gather(waiting, busy); b == nil {
 				break
 			}
-			if !r.send(b) {
-				for _, rep := range b.reports {
-					delete(busy, rep.node)
-				}
+			if b = r.send(b, busy); b == nil {
 				continue
 			}
 			flying++
@@ -181,11 +179,13 @@ func (r *reports) run(ctx context.Context) error {
 // gather takes the reports for one entry from the front of waiting and returns the rest; nil if none can go now.
 func gather(waiting []*report, busy map[string]bool) (b *batch, rest []*report) {
 	rows, size := 0, 0
-	for _, rep := range waiting {
-		full := rows > 0 && (rows+len(rep.statuses) > maxReported || size+rep.size > maxReportBytes)
-		if full || busy[rep.node] {
+	for i, rep := range waiting {
+		if busy[rep.node] {
 			rest = append(rest, rep)
 			continue
+		}
+		if rows > 0 && (rows+len(rep.statuses) > maxReported || size+rep.size > maxReportBytes) {
+			return b, append(rest, waiting[i:]...)
 		}
 		busy[rep.node] = true
 		if b == nil {
@@ -203,34 +203,44 @@ func (b *batch) answer(d reported) {
 	}
 }
 
-// send proposes a batch. One with a report that cannot be written is tried without it: an agent harms nobody but itself.
-func (r *reports) send(b *batch) bool {
+// send proposes a batch and returns what is in flight, nil if nothing. Reports that cannot be written are refused, each
+// for itself: an agent harms nobody else.
+func (r *reports) send(b *batch, busy map[string]bool) *batch {
 	snap := r.h.store.Snapshot()
-	cmd := state.AllocStatuses{Base: snap}
+	var err error
+	if b.flight, err = r.propose(snap, b.reports); err == nil {
+		return b
+	}
+	sound := &batch{}
 	for _, rep := range b.reports {
+		_, cause := state.Encode(state.Header{}, state.AllocStatuses{Statuses: rep.statuses, Base: snap})
+		if cause == nil && len(b.reports) > 1 {
+			sound.reports = append(sound.reports, rep)
+			continue
+		}
+		delete(busy, rep.node)
+		rep.done <- reported{err: cmp.Or(cause, err)}
+	}
+	if len(sound.reports) == 0 {
+		return nil
+	}
+	if sound.flight, err = r.propose(snap, sound.reports); err == nil {
+		return sound
+	}
+	for _, rep := range sound.reports {
+		delete(busy, rep.node)
+	}
+	sound.answer(reported{err: err})
+	return nil
+}
+
+func (r *reports) propose(snap *state.Snapshot, all []*report) (proposal, error) {
+	cmd := state.AllocStatuses{Base: snap}
+	for _, rep := range all {
 		cmd.Statuses = append(cmd.Statuses, rep.statuses...)
 	}
 	cmd.Evals = evalsOfReport(snap, cmd.Statuses)
-	var err error
-	if b.flight, err = r.h.propose(cmd); err == nil {
-		return true
-	}
-	var sound []*report
-	for _, rep := range b.reports {
-		_, err := state.Encode(state.Header{}, state.AllocStatuses{Statuses: rep.statuses, Base: snap})
-		if err != nil {
-			rep.done <- reported{err: err}
-			continue
-		}
-		sound = append(sound, rep)
-	}
-	if len(sound) == 0 || len(sound) == len(b.reports) {
-		b.reports = sound
-		b.answer(reported{err: err})
-		return false
-	}
-	b.reports = sound
-	return r.send(b)
+	return r.h.propose(cmd)
 }
 
 // evalsOfReport are the evaluations that statuses call for, one a job: an allocation that should run has ended, or one
