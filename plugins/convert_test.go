@@ -43,8 +43,8 @@ func fullUsage() Usage {
 	v := reflect.ValueOf(&u).Elem()
 	for _, part := range []string{"CPU", "Memory"} {
 		p := v.FieldByName(part)
-		for i := range p.NumField() {
-			p.Field(i).Set(reflect.New(p.Field(i).Type().Elem()))
+		for _, f := range p.Fields() {
+			f.Set(reflect.New(f.Type().Elem()))
 		}
 	}
 	one := u

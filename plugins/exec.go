@@ -78,7 +78,7 @@ func receiveInput(ctx context.Context, stream wire.Driver_ExecTaskStreamingServe
 			}
 		}
 		if data := m.GetStdin().GetData(); len(data) > 0 {
-			stdin.Write(data) // it fails only when the command has ended, and then its input is nobody's
+			_, _ = stdin.Write(data) // it fails only when the command has ended, and then its input is nobody's
 		}
 		if m.GetStdin().GetClose() {
 			stdin.Close()
@@ -126,7 +126,7 @@ func (r *remote) Exec(ctx context.Context, taskID string, command []string, io E
 	}
 	in := &execInput{stream: stream}
 	setup := &wire.ExecTaskStreamingRequest_Setup{TaskId: taskID, Command: command, Tty: io.TTY}
-	in.frame(&wire.ExecTaskStreamingRequest{Setup: setup}) // a failure shows in Recv, with its reason
+	_ = in.frame(&wire.ExecTaskStreamingRequest{Setup: setup}) // a failure shows in Recv, with its reason
 	if io.Stdin != nil {
 		go in.copy(io.Stdin)
 	} else {
@@ -177,8 +177,9 @@ func (in *execInput) frame(m *wire.ExecTaskStreamingRequest) error {
 	return in.stream.Send(m)
 }
 
-func (in *execInput) closeStdin() error {
-	return in.frame(&wire.ExecTaskStreamingRequest{Stdin: &wire.ExecTaskStreamingIOOperation{Close: true}})
+// closeStdin ends the command's input; if that cannot be sent, the stream has ended and Recv says why.
+func (in *execInput) closeStdin() {
+	_ = in.frame(&wire.ExecTaskStreamingRequest{Stdin: &wire.ExecTaskStreamingIOOperation{Close: true}})
 }
 
 func (in *execInput) copy(stdin io.Reader) {

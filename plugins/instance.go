@@ -185,9 +185,9 @@ func (i *Instance) kill(ctx context.Context) {
 	if err := i.driver.Tasks.(*remote).shut(ctx); err != nil && !errors.Is(err, ErrPluginGone) {
 		i.log.Debug("plugin does not shut down", "err", err)
 	}
-	force := context.AfterFunc(ctx, func() { i.proc.Kill(ctx) })
+	force := context.AfterFunc(ctx, func() { _ = i.proc.Kill(ctx) }) // what cannot be killed is waited for
 	defer force()
-	late := time.AfterFunc(closeTimeout, func() { i.proc.Kill(ctx) })
+	late := time.AfterFunc(closeTimeout, func() { _ = i.proc.Kill(ctx) })
 	defer late.Stop()
 	i.client.Kill() // asks, and waits for the process to end
 	i.release()

@@ -266,7 +266,7 @@ func TestEnvironmentIsTheGiven(t *testing.T) {
 	c.Env = append(c.Env, "COLOR=red")
 	f := fingerprint(t, launchConfig(t, c).Driver())
 	var names []string
-	for _, entry := range strings.Split(f.Attributes["env"], "\n") {
+	for entry := range strings.SplitSeq(f.Attributes["env"], "\n") {
 		name, _, _ := strings.Cut(entry, "=")
 		names = append(names, name)
 	}
@@ -562,7 +562,7 @@ func TestPluginLeavesChildren(t *testing.T) {
 	pid := i.Reattach().Pid
 	children := must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))(t)
 	defer func() {
-		for _, child := range strings.Fields(string(children)) {
+		for child := range strings.FieldsSeq(string(children)) {
 			syscall.Kill(must(strconv.Atoi(child))(t), syscall.SIGKILL)
 		}
 	}()

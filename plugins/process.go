@@ -92,9 +92,9 @@ func (p *process) Start(context.Context) error {
 	p.pid, p.stdout = p.cmd.Process.Pid, out
 	p.started, _ = startTime(p.pid) // it is there: nobody has waited for it
 	go func() {                     // reaps the child whenever it ends, at latest when this process does
-		p.cmd.Wait() // how it ended is in the plugin's log, if anywhere
+		_ = p.cmd.Wait() // how it ended is in the plugin's log, if anywhere
 		p.finish()
-		out.SetReadDeadline(time.Now().Add(drain))
+		_ = out.SetReadDeadline(time.Now().Add(drain))
 	}()
 	return nil
 }
@@ -102,7 +102,7 @@ func (p *process) Start(context.Context) error {
 // finish marks the end of the process.
 func (p *process) finish() {
 	close(p.ended)
-	p.log.SetReadDeadline(time.Now().Add(drain)) // what the plugin's own children write is no longer read
+	_ = p.log.SetReadDeadline(time.Now().Add(drain)) // what the plugin's own children write is no longer read
 }
 
 // found is a process that an earlier host started. Another process that has got its number is not taken for it.

@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -37,12 +38,8 @@ func TestEncode(t *testing.T) {
 		"free": nil, "auth": nil, "mount": []any{}, "sysctl": nil,
 	}
 	with := func(changes map[string]any) map[string]any {
-		all := make(map[string]any)
-		for _, m := range []map[string]any{absent, changes} {
-			for k, v := range m {
-				all[k] = v
-			}
-		}
+		all := maps.Clone(absent)
+		maps.Copy(all, changes)
 		return all
 	}
 	for name, test := range map[string]struct {

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -111,7 +112,7 @@ func (s *driverServer) RecoverTask(ctx context.Context, r *wire.RecoverTaskReque
 
 func (s *driverServer) WaitTask(ctx context.Context, r *wire.WaitTaskRequest) (*wire.WaitTaskResponse, error) {
 	result, err := s.c.Wait(ctx, r.GetTaskId())
-	if err == ErrExitUnknown { // the wait went well: it is the task's end that nobody saw
+	if errors.Is(err, ErrExitUnknown) { // the wait went well: it is the task's end that nobody saw
 		return &wire.WaitTaskResponse{Result: result.toWire(), Err: err.Error()}, nil
 	}
 	return &wire.WaitTaskResponse{Result: result.toWire()}, toStatus(err)

@@ -91,7 +91,7 @@ func (s *Suite) launch(t *testing.T, task *plugins.TaskConfig) *plugins.TaskHand
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		s.Client.Destroy(ctx, task.ID, true) // it may be destroyed already
+		_ = s.Client.Destroy(ctx, task.ID, true) // it may be destroyed already
 	})
 	if handle.Config == nil || handle.Config.ID != task.ID || handle.Version < 1 || handle.State != plugins.TaskStateRunning {
 		t.Fatalf("handle %+v, want that of running task %s, of a version from 1", handle, task.ID)

@@ -121,7 +121,7 @@ func (k *keeper) replay(records []record) {
 		}
 		if boot == k.boot {
 			for _, path := range t.paths {
-				t.pipes.hold(path) // one that is gone has nothing to lose
+				_ = t.pipes.hold(path) // one that is gone has nothing to lose
 			}
 		}
 	}

@@ -38,7 +38,6 @@ type rig struct {
 	dir, socket string
 	cmd         *exec.Cmd
 	c           *Client
-	ids         []string
 }
 
 func newRig(t testing.TB) *rig {

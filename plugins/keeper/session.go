@@ -144,7 +144,9 @@ func (s *session) write(ctx context.Context) {
 		lines := s.queue
 		s.queue = nil
 		s.mu.Unlock()
-		s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil {
+			return
+		}
 		if _, err := s.conn.Write(lines); err != nil {
 			return
 		}

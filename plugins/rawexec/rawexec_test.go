@@ -3,6 +3,7 @@ package rawexec
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -294,7 +295,7 @@ func TestKeeperIsKilled(t *testing.T) {
 	if err := c.Stop(t.Context(), spec.ID, time.Second, "SIGTERM"); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-waited; err != plugins.ErrExitUnknown {
+	if err := <-waited; !errors.Is(err, plugins.ErrExitUnknown) {
 		t.Errorf("wait: %v, want %v", err, plugins.ErrExitUnknown)
 	}
 	if err := c.Destroy(t.Context(), spec.ID, true); err != nil {
@@ -320,7 +321,7 @@ func TestExec(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			if _, err := c.Exec(ctx, spec.ID, []string{"sleep", "1000"}, plugins.ExecIO{}); err != context.DeadlineExceeded {
+			if _, err := c.Exec(ctx, spec.ID, []string{"sleep", "1000"}, plugins.ExecIO{}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("exec beyond its context: %v, want %v", err, context.DeadlineExceeded)
 			}
 		})
