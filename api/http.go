@@ -2,12 +2,13 @@ package api
 
 // JobRegisterRequest is the body of a registration.
 type JobRegisterRequest struct {
-	Job            *Job
-	EnforceIndex   bool
-	JobModifyIndex uint64
-	PreserveCounts bool
-	EvalPriority   int
-	Submission     *JobSubmission
+	Job               *Job
+	EnforceIndex      bool
+	JobModifyIndex    uint64
+	PreserveCounts    bool
+	PreserveResources bool // not built: refused
+	EvalPriority      int
+	Submission        *JobSubmission
 }
 
 // JobSubmission is the text a job came from.

@@ -104,11 +104,23 @@ func (h *Hub) handler(rt route) http.Handler {
 			writeError(w, withStatus(http.StatusMethodNotAllowed, api.E(api.ErrInvalid, "Invalid method")))
 			return
 		}
+		if region := r.URL.Query().Get("region"); region != "" && !h.inRegion(region) {
+			writeError(w, withStatus(http.StatusInternalServerError, errRegion))
+			return
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if err := serve(h, w, r); err != nil {
 			writeError(w, err)
 		}
 	})
+}
+
+// errRegion refuses what is meant for another region, in words that clients know.
+var errRegion = api.E(api.ErrInvalid, "No path to region")
+
+// inRegion reports whether a request for a region is for this one: clients say the default one where they know none.
+func (h *Hub) inRegion(region string) bool {
+	return region == h.cfg.Region || region == api.DefaultRegion
 }
 
 // secretOf is the token that a request carries, "" if none.

@@ -139,6 +139,9 @@ func registerJob(h *Hub, w http.ResponseWriter, r *http.Request) error {
 	if _, err := writeNamespace(r); err != nil {
 		return err
 	}
+	if req.PreserveResources {
+		return optionNotBuilt("PreserveResources")
+	}
 	resp, err := h.registerJob(r.Context(), &req)
 	if err != nil {
 		return withStatus(http.StatusInternalServerError, problems(err)) // clients know refusals of a job as 500
@@ -150,6 +153,9 @@ func deregisterJob(h *Hub, w http.ResponseWriter, r *http.Request) error {
 	ns, err := writeNamespace(r)
 	if err != nil {
 		return err
+	}
+	if flag(r.URL.Query(), "no_shutdown_delay") {
+		return optionNotBuilt("no_shutdown_delay")
 	}
 	d := deregistration{Namespace: ns, ID: r.PathValue("id"), Purge: flag(r.URL.Query(), "purge")}
 	if s := r.URL.Query().Get("eval_priority"); s != "" {

@@ -140,6 +140,12 @@ func notBuilt(_ *Hub, _ http.ResponseWriter, r *http.Request) error {
 	return withStatus(http.StatusNotImplemented, api.E(api.ErrInvalid, r.Method+" "+r.URL.Path+": not supported yet"))
 }
 
+// optionNotBuilt refuses a request for an option that Brume does not do yet: to ignore it would do something else than
+// was asked for.
+func optionNotBuilt(name string) error {
+	return withStatus(http.StatusNotImplemented, api.E(api.ErrInvalid, name+": not supported yet"))
+}
+
 // elsewhere refuses what no free server of this API does, in the words that clients know.
 func elsewhere(*Hub, http.ResponseWriter, *http.Request) error {
 	return withStatus(http.StatusNotImplemented, api.E(api.ErrInvalid, api.TextEnterpriseOnly))

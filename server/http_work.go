@@ -95,6 +95,9 @@ func stopAlloc(h *Hub, w http.ResponseWriter, r *http.Request) error {
 	if _, err := writeNamespace(r); err != nil {
 		return err
 	}
+	if flag(r.URL.Query(), "no_shutdown_delay") {
+		return optionNotBuilt("no_shutdown_delay")
+	}
 	resp, err := h.stopAlloc(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
