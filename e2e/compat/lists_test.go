@@ -213,6 +213,22 @@ func TestListsOfJobsShowMeta(t *testing.T) {
 	}
 }
 
+// What is meant for another region is not done in this one.
+func TestRegions(t *testing.T) {
+	t.Parallel()
+	c := hub(t)
+	here, elsewhere := &public.QueryOptions{Region: "global"}, &public.QueryOptions{Region: "mars"}
+	if _, _, err := c.Jobs().List(here); err != nil {
+		t.Error(err)
+	}
+	const text = "No path to region"
+	refused(t, fails(c.Jobs().List(elsewhere)), 500, text)
+	refused(t, fails(c.Jobs().Register(nowhere("a"), &public.WriteOptions{Region: "mars"})), 500, text)
+	job := nowhere("a")
+	job.Region = new("mars")
+	refused(t, fails(c.Jobs().Register(job, nil)), 500, "1 error occurred:\n\t* "+text)
+}
+
 // Only the namespace default exists; "*" reads all, and another is refused by name.
 func TestNamespaces(t *testing.T) {
 	t.Parallel()

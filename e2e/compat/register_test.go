@@ -93,6 +93,26 @@ func TestRegistrationOptions(t *testing.T) {
 		"1 error occurred:\n\t* evaluation priority 101: want 1 to 100")
 }
 
+// An option that Brume does not do yet is refused rather than ignored, and nothing is done.
+func TestUnbuiltOptionsAreRefused(t *testing.T) {
+	t.Parallel()
+	c := hub(t)
+	c.register(nowhere("a"))
+	_, before, err := c.Jobs().Info("a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := nowhere("a")
+	job.Priority = new(10)
+	refused(t, fails(c.Jobs().RegisterOpts(job, &public.RegisterOptions{PreserveResources: true}, nil)), 501, "PreserveResources: not supported yet")
+	const delay = "no_shutdown_delay: not supported yet"
+	refused(t, fails(c.Jobs().DeregisterOpts("a", &public.DeregisterOptions{NoShutdownDelay: true}, nil)), 501, delay)
+	refused(t, fails(c.Allocations().Stop(&public.Allocation{ID: noID}, &public.QueryOptions{Params: map[string]string{"no_shutdown_delay": "true"}})), 501, delay)
+	if _, after, err := c.Jobs().Info("a", nil); err != nil || after.LastIndex != before.LastIndex {
+		t.Errorf("job at %+v, error %v, want it as it was at %d", after, err, before.LastIndex)
+	}
+}
+
 // A job that is deregistered is stopped and remembered, or with purge forgotten; its evaluations stay.
 func TestDeregistration(t *testing.T) {
 	t.Parallel()

@@ -28,6 +28,12 @@ type row struct {
 	try   func(t *testing.T, w *world)
 }
 
+// as names a further row of a route.
+func (r row) as(rule string) row {
+	r.rule = rule
+	return r
+}
+
 // read is a row for an endpoint that answers 200: want returns the whole value that is expected, taking from got only
 // what it has checked.
 func read[T any](route string, call func(*world) (T, *public.QueryMeta, error), want func(*testing.T, *world, T) T) row {
@@ -78,7 +84,7 @@ func answer[T any](route string, call func(*world) (T, error), want func(*testin
 	}}
 }
 
-// refusal is a row for an endpoint that answers with an error of this status and text.
+// refusal is a row for a request that is answered with an error of this status and text.
 func refusal(route string, status int, text string, call func(*world) error) row {
 	return row{route: route, try: func(t *testing.T, w *world) { refused(t, call(w), status, text) }}
 }

@@ -18,7 +18,7 @@ var nodeRows = []row{
 	}, func(t *testing.T, w *world, got []*public.NodeListStub) []*public.NodeListStub {
 		return []*public.NodeListStub{w.nodeStub(t, at(got, 0))}
 	}),
-	{route: "GET /v1/nodes", rule: "with resources and os", try: read("", func(w *world) ([]*public.NodeListStub, *public.QueryMeta, error) {
+	read("GET /v1/nodes", func(w *world) ([]*public.NodeListStub, *public.QueryMeta, error) {
 		return w.Nodes().List(&public.QueryOptions{Params: map[string]string{"resources": "true", "os": "true"}})
 	}, func(t *testing.T, w *world, got []*public.NodeListStub) []*public.NodeListStub {
 		want := w.nodeStub(t, at(got, 0))
@@ -29,7 +29,7 @@ var nodeRows = []row{
 		want.NodeResources, want.ReservedResources = full.NodeResources, full.ReservedResources
 		want.Attributes = map[string]string{"os.name": full.Attributes["os.name"], "os.version": full.Attributes["os.version"]}
 		return []*public.NodeListStub{want}
-	}).try},
+	}).as("with resources and os"),
 	read("GET /v1/node/{id}", func(w *world) (*public.Node, *public.QueryMeta, error) {
 		return w.Nodes().Info(w.node.ID, nil)
 	}, func(t *testing.T, w *world, got *public.Node) *public.Node { return w.wholeNode(t, got) }),

@@ -65,10 +65,18 @@ var jobRows = []row{
 		meta, err := w.Raw().Write("/v1/job/tmp", &public.JobRegisterRequest{Job: job}, &reply, nil)
 		return &reply, meta, err
 	}, registration),
+	write("DELETE /v1/job/{id}", func(w *world) (*public.JobDeregisterResponse, *public.WriteMeta, error) {
+		var reply public.JobDeregisterResponse
+		meta, err := w.Raw().Delete("/v1/job/tmp", &reply, nil)
+		return &reply, meta, err
+	}, func(t *testing.T, w *world, got *public.JobDeregisterResponse) *public.JobDeregisterResponse {
+		index := w.wire.index(t)
+		return &public.JobDeregisterResponse{EvalID: id(t, "evaluation", got.EvalID), EvalCreateIndex: index, JobModifyIndex: index}
+	}).as("keeping it"),
 	write("DELETE /v1/job/{id}", func(w *world) (string, *public.WriteMeta, error) {
 		return w.Jobs().Deregister("tmp", true, nil)
-	}, func(t *testing.T, _ *world, got string) string { return id(t, "evaluation", got) }),
-	refusal("GET /v1/job/{id}", 404, "job not found", func(w *world) error { return fails(w.Jobs().Info("tmp", nil)) }),
+	}, func(t *testing.T, _ *world, got string) string { return id(t, "evaluation", got) }).as("purging it"),
+	refusal("GET /v1/job/{id}", 404, "job not found", func(w *world) error { return fails(w.Jobs().Info("tmp", nil)) }).as("purged"),
 }
 
 // at is the element of got at i, or one without a value so that the comparison tells what is missing.

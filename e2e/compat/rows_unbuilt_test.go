@@ -11,9 +11,9 @@ import (
 // noID is the id of nothing.
 const noID = "00000000-0000-4000-8000-000000000000"
 
-// absent is a row for reading one object of a kind of which there can be none yet.
+// absent is a row for reading one object that is not there.
 func absent(route, text string, call func(*world) error) row {
-	return refusal(route, http.StatusNotFound, text, call)
+	return refusal(route, http.StatusNotFound, text, call).as("of nothing")
 }
 
 // What has nothing behind it yet: lists are empty, single objects are not found, writes and streams are refused.

@@ -22,6 +22,21 @@ var workRows = []row{
 			w.onceStub(t, at(got, 0)), w.webStub(t, "web.g[0]", at(got, 1)), w.webStub(t, "web.g[1]", at(got, 2)),
 		}
 	}),
+	read("GET /v1/allocations", func(w *world) ([]*public.AllocationListStub, *public.QueryMeta, error) {
+		return w.Allocations().List(&public.QueryOptions{
+			Prefix: w.done.ID, Params: map[string]string{"resources": "true", "task_states": "false"},
+		})
+	}, func(t *testing.T, w *world, got []*public.AllocationListStub) []*public.AllocationListStub {
+		want := w.onceStub(t, w.done)
+		want.TaskStates = nil
+		want.AllocatedResources = &public.AllocatedResources{
+			Tasks: map[string]*public.AllocatedTaskResources{"main": {
+				Cpu: public.AllocatedCpuResources{CpuShares: 100}, Memory: public.AllocatedMemoryResources{MemoryMB: 300},
+			}},
+			Shared: public.AllocatedSharedResources{DiskMB: 300},
+		}
+		return []*public.AllocationListStub{want}
+	}).as("with resources and without states"),
 	read("GET /v1/allocation/{id}", func(w *world) (*public.Allocation, *public.QueryMeta, error) {
 		return w.Allocations().Info(w.alloc.ID, nil)
 	}, func(t *testing.T, w *world, got *public.Allocation) *public.Allocation { return w.allocation(t, got) }),
@@ -47,6 +62,9 @@ var workRows = []row{
 		want.RelatedEvals = []*public.EvaluationStub{stubOf(w.blockedEval(t, w.info(t, w.blocked)))}
 		return want
 	}),
+	read("GET /v1/evaluation/{id}", func(w *world) (*public.Evaluation, *public.QueryMeta, error) {
+		return raw[*public.Evaluation](w, "/v1/evaluation/"+w.blocked)
+	}, func(t *testing.T, w *world, got *public.Evaluation) *public.Evaluation { return w.blockedEval(t, got) }).as("without its relations"),
 	absent("GET /v1/evaluation/{id}", "eval not found", func(w *world) error { return fails(w.Evaluations().Info(noID, nil)) }),
 	read("GET /v1/evaluation/{id}/allocations", func(w *world) ([]*public.AllocationListStub, *public.QueryMeta, error) {
 		return w.Evaluations().Allocations(w.once.reply.EvalID, nil)
@@ -56,10 +74,15 @@ var workRows = []row{
 	write("PUT /v1/allocation/{id}/stop", func(w *world) (string, *public.WriteMeta, error) {
 		reply, err := w.Allocations().Stop(&public.Allocation{ID: w.done.ID}, nil)
 		return reply.EvalID, &public.WriteMeta{LastIndex: reply.LastIndex}, err
-	}, func(t *testing.T, _ *world, got string) string { return id(t, "evaluation", got) }),
+	}, func(t *testing.T, w *world, got string) string {
+		if e := w.info(t, got); e.TriggeredBy != "alloc-stop" || e.JobID != "once" || e.CreateIndex != w.wire.index(t) {
+			t.Errorf("evaluation %+v, want that of stopping once at the index of the write", e)
+		}
+		return id(t, "evaluation", got)
+	}),
 	refusal("PUT /v1/allocation/{id}/stop", http.StatusNotFound, "alloc not found", func(w *world) error {
 		return fails(w.Allocations().Stop(&public.Allocation{ID: noID}, nil))
-	}),
+	}).as("of nothing"),
 
 	answer("GET /v1/client/fs/{verb}/{id}", func(w *world) (string, error) {
 		body, err := w.Raw().Response("/v1/client/fs/logs/"+w.done.ID, &public.QueryOptions{
@@ -117,10 +140,11 @@ func (w *world) allocation(t *testing.T, got *public.Allocation) *public.Allocat
 func (w *world) webStub(t *testing.T, name string, got *public.AllocationListStub) *public.AllocationListStub {
 	t.Helper()
 	want := w.placed(t, w.web, name, got)
-	want.ClientStatus = "running"
+	want.ClientStatus, want.ClientDescription = "running", "Tasks are running"
 	state := stateOf(t, got, "main")
-	w.events(t, state, "Received", "Task Setup", "Started")
-	want.TaskStates = map[string]*public.TaskState{"main": {State: "running", StartedAt: w.about(t, "StartedAt", state.StartedAt), Events: state.Events}}
+	want.TaskStates = map[string]*public.TaskState{"main": {
+		State: "running", StartedAt: w.about(t, "StartedAt", state.StartedAt), Events: w.history(t, state.Events, started()...),
+	}}
 	if got.DeploymentStatus == nil {
 		t.Fatal("web is not healthy")
 	}
@@ -134,11 +158,14 @@ func (w *world) webStub(t *testing.T, name string, got *public.AllocationListStu
 func (w *world) onceStub(t *testing.T, got *public.AllocationListStub) *public.AllocationListStub {
 	t.Helper()
 	want := w.placed(t, w.once, "once.g[0]", got)
-	want.ClientStatus = "complete"
+	want.ClientStatus, want.ClientDescription = "complete", "All tasks have completed"
 	state := stateOf(t, got, "main")
-	w.events(t, state, "Received", "Task Setup", "Started", "Terminated")
+	ended := &public.TaskEvent{
+		Type: "Terminated", Message: "Exit code 0", Details: map[string]string{"exit_code": "0", "signal": "0", "oom_killed": "false"},
+	}
 	want.TaskStates = map[string]*public.TaskState{"main": {
-		State: "dead", StartedAt: w.about(t, "StartedAt", state.StartedAt), FinishedAt: w.about(t, "FinishedAt", state.FinishedAt), Events: state.Events,
+		State: "dead", StartedAt: w.about(t, "StartedAt", state.StartedAt), FinishedAt: w.about(t, "FinishedAt", state.FinishedAt),
+		Events: w.history(t, state.Events, append(started(), ended)...),
 	}}
 	if state.FinishedAt.Before(state.StartedAt) {
 		t.Errorf("finished at %s, before it started at %s", state.FinishedAt, state.StartedAt)
@@ -152,10 +179,9 @@ func (w *world) placed(t *testing.T, r *registered, name string, got *public.All
 	return &public.AllocationListStub{
 		ID: id(t, name, got.ID), EvalID: r.reply.EvalID, Name: name, Namespace: "default", NodeID: w.node.ID, NodeName: w.node.Name,
 		JobID: *r.job.ID, JobType: *r.job.Type, TaskGroup: "g", DesiredStatus: "run",
-		ClientDescription: got.ClientDescription,
-		CreateIndex:       since(t, "CreateIndex", got.CreateIndex, r.reply.EvalCreateIndex),
-		ModifyIndex:       since(t, "ModifyIndex", got.ModifyIndex, got.CreateIndex),
-		CreateTime:        w.recent(t, "CreateTime", got.CreateTime), ModifyTime: w.recent(t, "ModifyTime", got.ModifyTime),
+		CreateIndex: since(t, "CreateIndex", got.CreateIndex, r.reply.EvalCreateIndex),
+		ModifyIndex: since(t, "ModifyIndex", got.ModifyIndex, got.CreateIndex),
+		CreateTime:  w.recent(t, "CreateTime", got.CreateTime), ModifyTime: w.recent(t, "ModifyTime", got.ModifyTime),
 	}
 }
 
@@ -168,22 +194,26 @@ func stateOf(t *testing.T, a *public.AllocationListStub, task string) *public.Ta
 	return s
 }
 
-// events checks a task's history: these types in this order, each with a text and a time that does not go back.
-func (w *world) events(t *testing.T, s *public.TaskState, types ...string) {
+// history is what is expected of a task's events, whose times are checked not to go back, and taken.
+func (w *world) history(t *testing.T, got []*public.TaskEvent, want ...*public.TaskEvent) []*public.TaskEvent {
 	t.Helper()
-	var got []string
 	last := int64(0)
-	for _, e := range s.Events {
-		got = append(got, e.Type)
-		if w.recent(t, e.Type, e.Time); e.Time < last {
+	for i, e := range want {
+		e.DisplayMessage = e.Message
+		if e.Time = w.recent(t, e.Type, at(got, i).Time); e.Time < last {
 			t.Errorf("event %s goes back in time", e.Type)
 		}
-		if last = e.Time; e.DisplayMessage == "" {
-			t.Errorf("event %s has no text", e.Type)
-		}
+		last = e.Time
 	}
-	if !slices.Equal(got, types) {
-		t.Errorf("events %q, want %q", got, types)
+	return want
+}
+
+// started are the events of a task that starts.
+func started() []*public.TaskEvent {
+	return []*public.TaskEvent{
+		{Type: "Received", Message: "Task received by the node"},
+		{Type: "Task Setup", Message: "Building the task's directory"},
+		{Type: "Started", Message: "Task started by driver raw_exec"},
 	}
 }
 
