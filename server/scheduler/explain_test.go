@@ -93,6 +93,11 @@ func TestRefusals(t *testing.T) {
 			Evaluated: 2, Filtered: 2, Rules: map[string]int{"node is down": 1, "node is ineligible": 1},
 			Nearest: "n1: node is down",
 		}},
+		{"a node that takes nothing is further than one that does", constrained("${attr.kernel.name}", "=", "plan9"),
+			only("n1", func(n *api.Node) { n.Status = api.NodeStatusDown }), refusal{
+				Evaluated: 2, Filtered: 2, Rules: map[string]int{"node is down": 1, "${attr.kernel.name} = plan9": 1},
+				Nearest: "n2: ${attr.kernel.name} is linux",
+			}},
 		{"a network mode", func(_ *api.Job, g *api.Group) { g.Networks = []*api.Network{{Mode: "bridge"}} }, nil, refusal{
 			Evaluated: 2, Filtered: 2, Rules: map[string]int{`network mode "bridge"`: 2},
 			Nearest: `n1: network mode "bridge" is not offered`,

@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -29,8 +31,8 @@ func TestPortsAgreeWithASet(t *testing.T) {
 		lo, hi := 0, 0
 		reserved := map[int]bool{}
 		configure := func(t *rapid.T) {
-			lo = rapid.IntRange(1, 300).Draw(t, "lo")
-			hi = lo + rapid.IntRange(0, 300).Draw(t, "width")
+			lo = rapid.IntRange(1, 100).Draw(t, "lo")
+			hi = lo + rapid.IntRange(0, 150).Draw(t, "width")
 			n := &api.Node{}
 			n.NodeResources.MinDynamicPort, n.NodeResources.MaxDynamicPort = lo, hi
 			reserved = map[int]bool{}
@@ -42,11 +44,18 @@ func TestPortsAgreeWithASet(t *testing.T) {
 			p.configure(n)
 		}
 		configure(t)
-		port := rapid.IntRange(1, 650)
+		port := rapid.IntRange(1, 260)
 		t.Repeat(map[string]func(*rapid.T){
 			"configure": configure,
 			"take":      func(t *rapid.T) { k := port.Draw(t, "port"); p.take(k); used[k] = true },
 			"give":      func(t *rapid.T) { k := port.Draw(t, "port"); p.give(k); delete(used, k) },
+			"give one of those used": func(t *rapid.T) {
+				if len(used) > 0 {
+					k := rapid.SampledFrom(slices.Sorted(maps.Keys(used))).Draw(t, "used")
+					p.give(k)
+					delete(used, k)
+				}
+			},
 			"next": func(t *rapid.T) {
 				from := rapid.IntRange(lo, hi).Draw(t, "from")
 				want := -1

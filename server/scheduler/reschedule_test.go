@@ -42,6 +42,14 @@ func TestDelaysGrow(t *testing.T) {
 	}
 }
 
+func TestFibonacciBeginsAnewAfterAReset(t *testing.T) {
+	policy := &api.Reschedule{DelayFunction: api.DelayFibonacci, Delay: 5 * time.Second}
+	events := []*api.RescheduleEvent{{Delay: 40 * time.Second}, {Delay: 5 * time.Second}}
+	if got := nextDelay(policy, events); got != 5*time.Second {
+		t.Errorf("the delay after a reset is %v, want 5s", got)
+	}
+}
+
 func TestBackOff(t *testing.T) {
 	m := time.Minute
 	limited := &api.Reschedule{Attempts: 2, Interval: 10 * m, Delay: m, DelayFunction: api.DelayConstant}

@@ -50,6 +50,8 @@ func TestSlotsAndClassesOfGoneNodesAreUsedAgain(t *testing.T) {
 		}
 		v.Release(i, u)
 	}
+	v.PutNode(newNode(4000)) // of which nothing is held
+	v.RemoveNode(4000)
 	if len(v.slots) != 0 || len(v.ordinals) != 1 || len(v.classes.names) != 1 || len(v.classes.index) != 0 {
 		t.Errorf("%d slots (%d in use) and %d classes (%d in use) after nodes came and went, want 1 (0) and 1 (0)",
 			len(v.ordinals), len(v.slots), len(v.classes.names), len(v.classes.index))
