@@ -136,8 +136,8 @@ func TestNothingInALogDirectoryIsTrusted(t *testing.T) {
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			dir := t.TempDir()
-			victim := filepath.Join(dir, "victim")
-			if err := os.WriteFile(victim, []byte("precious"), 0o644); err != nil {
+			victim := filepath.Join(dir, "victim") // a file shorter than MaxFileSize: there is room in it
+			if err := os.WriteFile(victim, []byte("own"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			spec := testSpec(t, dir)
@@ -153,10 +153,10 @@ func TestNothingInALogDirectoryIsTrusted(t *testing.T) {
 			if _, err := testStream(t, spec).move(turnBytes); err != nil {
 				t.Fatal(err)
 			}
-			if b, err := os.ReadFile(victim); err != nil || string(b) != "precious" {
+			if b, err := os.ReadFile(victim); err != nil || string(b) != "own" {
 				t.Errorf("the victim holds %q, %v", b, err)
 			}
-			if got := string(stored(t, logDir, spec.Base)); strings.ReplaceAll(got, "precious", "") != "onetwo" {
+			if got := string(stored(t, logDir, spec.Base)); strings.ReplaceAll(got, "own", "") != "onetwo" {
 				t.Errorf("kept %q", got)
 			}
 		})
