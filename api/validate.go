@@ -205,11 +205,11 @@ func (p *problems) task(where string, t *Task) {
 	p.restart(where, t.RestartPolicy)
 	res := where + " resources"
 	p.unbuilt(res, &t.Resources)
-	p.amount(res, "cpu", t.Resources.CPU, 1, " MHz")
-	p.amount(res, "memory", t.Resources.MemoryMB, minMemoryMB, " MB")
+	p.amount(res, amount{"cpu", " MHz", t.Resources.CPU, 1})
+	p.amount(res, amount{"memory", " MB", t.Resources.MemoryMB, minMemoryMB})
 	if l := t.LogConfig; !l.Disabled {
-		p.amount(where+" logs", "max_files", l.MaxFiles, 1, "")
-		p.amount(where+" logs", "max_file_size", l.MaxFileSizeMB, 1, " MB")
+		p.amount(where+" logs", amount{"max_files", "", l.MaxFiles, 1})
+		p.amount(where+" logs", amount{"max_file_size", " MB", l.MaxFileSizeMB, 1})
 	}
 	p.notNegative(where, "kill_timeout", t.KillTimeout)
 	p.notNegative(where, "shutdown_delay", t.ShutdownDelay)
@@ -239,13 +239,18 @@ func (p *problems) text(where, field, s string) {
 	}
 }
 
-// amount checks how much of something a task asks for.
-func (p *problems) amount(where, field string, n, least int, unit string) {
+// amount is how much of something a task asks for.
+type amount struct {
+	field, unit string
+	n, least    int
+}
+
+func (p *problems) amount(where string, a amount) {
 	switch {
-	case n < least:
-		p.add(where, field, "must be at least %d%s, is %d", least, unit, n)
-	case n > maxAmount:
-		p.add(where, field, "must be at most %d%s, is %d", maxAmount, unit, n)
+	case a.n < a.least:
+		p.add(where, a.field, "must be at least %d%s, is %d", a.least, a.unit, a.n)
+	case a.n > maxAmount:
+		p.add(where, a.field, "must be at most %d%s, is %d", maxAmount, a.unit, a.n)
 	}
 }
 
