@@ -83,6 +83,7 @@ func (m *machine) mounts() ([]mount, error) {
 	defer f.Close()
 	var all []mount
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20) // an overlay names all its layers in one line
 	for lines.Scan() {
 		// "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw", any number of fields before the dash.
 		left, right, ok := strings.Cut(lines.Text(), " - ")
