@@ -54,6 +54,9 @@ func TestMain(m *testing.M) {
 		if err := child.Start(); err != nil {
 			panic(err)
 		}
+		if err := os.WriteFile(os.Getenv("TEST_CHILD"), []byte(strconv.Itoa(child.Process.Pid)), 0o600); err != nil {
+			panic(err)
+		}
 		serve(&recorder{})
 	case "garbage":
 		fmt.Print(strings.Repeat("garbage|", 1<<20))
@@ -558,14 +561,13 @@ func TestPluginThatCannotBeTakenOverIsEnded(t *testing.T) {
 }
 
 func TestPluginLeavesChildren(t *testing.T) {
-	i := launch(t, "child")
+	c := configOf(t, "child")
+	path := filepath.Join(t.TempDir(), "child")
+	c.Env = append(c.Env, "TEST_CHILD="+path)
+	i := launchConfig(t, c)
 	pid := i.Reattach().Pid
-	children := must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))(t)
-	defer func() {
-		for child := range strings.FieldsSeq(string(children)) {
-			syscall.Kill(must(strconv.Atoi(child))(t), syscall.SIGKILL)
-		}
-	}()
+	child := must(strconv.Atoi(string(must(os.ReadFile(path))(t))))(t)
+	defer syscall.Kill(child, syscall.SIGKILL)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
