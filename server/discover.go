@@ -136,16 +136,6 @@ func (h *Hub) hubs() []api.HubAddr {
 	return hubs
 }
 
-// httpAddrOf returns the HTTP address of another hub as gossip tells it, "" if it does not.
-func (h *Hub) httpAddrOf(hubID string) string {
-	for _, m := range h.members() {
-		if m.Meta.NodeID == hubID && m.Meta.Role == string(identity.RoleHub) {
-			return memberAddr(m, m.Meta.HTTPPort)
-		}
-	}
-	return ""
-}
-
 func memberAddr(m gossip.Member, port uint16) string {
 	host, _ := splitPort(m.Addr)
 	return joinPort(host, port)

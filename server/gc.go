@@ -49,7 +49,7 @@ func garbage(snap *state.Snapshot, now time.Time) []state.Command {
 			held[name] = true
 			continue
 		}
-		g.part(1).Allocs = append(g.last.Allocs, r.ID())
+		g.part().Allocs = append(g.last.Allocs, r.ID())
 	}
 	for e := range snap.Evals("") {
 		open := e.Status == api.EvalStatusPending || e.Status == api.EvalStatusBlocked
@@ -58,16 +58,16 @@ func garbage(snap *state.Snapshot, now time.Time) []state.Command {
 			held[name] = held[name] || open
 			continue
 		}
-		g.part(1).Evals = append(g.last.Evals, e.ID)
+		g.part().Evals = append(g.last.Evals, e.ID)
 	}
 	for j := range snap.Jobs(api.AllNamespaces, "") {
 		if j.Status == api.JobStatusDead && !held[state.JobName{Namespace: j.Namespace, ID: j.ID}] && now.Sub(time.Unix(0, j.SubmitTime)) >= keepJobs {
-			g.part(1).Jobs = append(g.last.Jobs, state.JobName{Namespace: j.Namespace, ID: j.ID})
+			g.part().Jobs = append(g.last.Jobs, state.JobName{Namespace: j.Namespace, ID: j.ID})
 		}
 	}
 	for t := range snap.JoinTokens() {
 		if now.Sub(time.Unix(0, t.Expires)) >= keepTokens {
-			g.part(1).JoinTokens = append(g.last.JoinTokens, t.ID)
+			g.part().JoinTokens = append(g.last.JoinTokens, t.ID)
 		}
 	}
 	cmds := g.commands()
@@ -123,13 +123,13 @@ type collector struct {
 	rows int
 }
 
-// part returns the command that has room for n rows more, and counts them.
-func (c *collector) part(n int) *state.GC {
-	if c.last == nil || c.rows+n > gcRows {
+// part returns the command that has room for one row more, and counts it.
+func (c *collector) part() *state.GC {
+	if c.last == nil || c.rows == gcRows {
 		c.last, c.rows = &state.GC{}, 0
 		c.all = append(c.all, c.last)
 	}
-	c.rows += n
+	c.rows++
 	return c.last
 }
 

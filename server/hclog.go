@@ -5,6 +5,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -24,7 +25,7 @@ func newRaftLog(l *slog.Logger) *raftLog {
 }
 
 func (l *raftLog) put(level slog.Level, msg string, args []any) {
-	l.log.Log(context.Background(), level, msg, args...)
+	l.log.Log(context.Background(), level, msg, args...) //nolint:sloglint // the message is Raft's
 }
 
 // Log maps hclog's levels.
@@ -56,7 +57,7 @@ func (l *raftLog) SetLevel(hclog.Level)          {}
 
 // With adds attributes to every line.
 func (l *raftLog) With(args ...any) hclog.Logger {
-	return &raftLog{log: l.log.With(args...), name: l.name, with: append(l.with[:len(l.with):len(l.with)], args...)}
+	return &raftLog{log: l.log.With(args...), name: l.name, with: append(slices.Clip(l.with), args...)}
 }
 
 // Named names the part of Raft that logs.

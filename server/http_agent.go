@@ -33,7 +33,7 @@ func (h *Hub) now(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 func readSelf(h *Hub, w http.ResponseWriter, r *http.Request) error {
-	rpc, _, _ := h.leader()
+	rpc, _ := h.leader()
 	lead := strconv.FormatBool(h.isLeader())
 	self := map[string]any{
 		"config": map[string]any{
@@ -114,7 +114,7 @@ type healthOf struct {
 }
 
 func readHealth(h *Hub, w http.ResponseWriter, r *http.Request) error {
-	if _, _, known := h.leader(); !known {
+	if _, known := h.leader(); !known {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusInternalServerError)
 		return writeJSON(w, r, health{healthOf{false, api.ErrNoLeader.Error()}})
@@ -123,7 +123,7 @@ func readHealth(h *Hub, w http.ResponseWriter, r *http.Request) error {
 }
 
 func readLeader(h *Hub, w http.ResponseWriter, r *http.Request) error {
-	rpc, _, known := h.leader()
+	rpc, known := h.leader()
 	if !known {
 		return api.ErrNoLeader
 	}
@@ -154,7 +154,7 @@ func readRaft(h *Hub, w http.ResponseWriter, r *http.Request) error {
 		return noLeader(err)
 	}
 	out := raftConfiguration{Servers: []raftServer{}, Index: f.Index()}
-	leader, _, _ := h.leader()
+	leader, _ := h.leader()
 	for _, s := range f.Configuration().Servers {
 		out.Servers = append(out.Servers, raftServer{ID: string(s.ID), Node: h.memberName(string(s.ID)), Address: string(s.Address),
 			Leader: string(s.Address) == leader, Voter: s.Suffrage == 0, RaftProtocol: "3"})

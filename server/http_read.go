@@ -56,7 +56,7 @@ func reads(q query) endpoint {
 
 // stamp writes the headers that say how current an answer is.
 func (h *Hub) stamp(w http.ResponseWriter, a answer) {
-	_, _, known := h.leader()
+	_, known := h.leader()
 	hd := w.Header()
 	hd.Set(api.HeaderIndex, strconv.FormatUint(max(a.index, 1), 10))
 	hd.Set(api.HeaderKnownLeader, strconv.FormatBool(known))

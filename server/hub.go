@@ -192,7 +192,7 @@ func (h *Hub) applied() bool {
 	if h.isLeader() {
 		return h.raft.Barrier(0).Error() == nil
 	}
-	_, _, known := h.leader()
+	_, known := h.leader()
 	return known && h.raft.AppliedIndex() >= h.raft.CommitIndex()
 }
 

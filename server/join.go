@@ -2,13 +2,14 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/brumehq/brume/api"
@@ -83,38 +84,39 @@ func (h *Hub) serveJoin(ctx context.Context, conn *tls.Conn) {
 	if err != nil {
 		return
 	}
-	status, reply := http.StatusOK, any(nil)
-	joined, err := h.join(ctx, r)
-	if reply = joined; err != nil {
-		h.log.Warn("refuse join", "remote", conn.RemoteAddr().String(), "err", err)
-		status = joinStatus(err)
-	}
-	resp := &http.Response{
-		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Request: r, Close: true, Header: http.Header{},
-	}
-	text := ""
+	reply, err := h.join(ctx, r)
 	if err != nil {
-		text = err.Error()
-		resp.Header.Set(api.HeaderError, api.KindName(err))
-		resp.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	} else {
-		raw, _ := json.Marshal(reply) // a struct of strings and bytes
-		text = string(raw)
-		resp.Header.Set("Content-Type", "application/json")
+		h.log.Warn("refuse join", "remote", conn.RemoteAddr().String(), "err", err)
 	}
-	resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
-	if err := resp.Write(conn); err != nil {
+	if err := joinResponse(reply, err).Write(conn); err != nil {
 		h.log.Debug("answer join", "err", err)
 	}
 }
 
+// joinResponse is the answer to a join: the reply, or the error as the HTTP API writes it.
+func joinResponse(reply *api.JoinReply, err error) *http.Response {
+	resp := &http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Close: true, Header: http.Header{}}
+	resp.Header.Set("Content-Type", "application/json")
+	var body []byte
+	if err == nil {
+		body, err = json.Marshal(reply)
+	}
+	if err != nil {
+		resp.StatusCode, body = joinStatus(err), []byte(err.Error())
+		resp.Header.Set("Content-Type", "text/plain; charset=utf-8")
+		resp.Header.Set(api.HeaderError, api.KindName(err))
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return resp
+}
+
 func joinStatus(err error) int {
-	switch api.KindOfName(api.KindName(err)) {
-	case api.ErrDenied:
+	switch {
+	case errors.Is(err, api.ErrDenied):
 		return http.StatusForbidden
-	case api.ErrInvalid:
+	case errors.Is(err, api.ErrInvalid):
 		return http.StatusBadRequest
-	case api.ErrNotFound:
+	case errors.Is(err, api.ErrNotFound):
 		return http.StatusNotFound
 	}
 	return http.StatusInternalServerError

@@ -78,8 +78,7 @@ func TestUnknownCommandStopsTheHub(t *testing.T) {
 		w.startHub(Config{Init: true})
 		w.hub.raft.Apply(append([]byte{state.Version + 1, 1}, make([]byte, 40)...), 0)
 		err := <-w.done
-		var unsupported *state.UnsupportedError
-		if !errors.As(err, &unsupported) {
+		if _, ok := errors.AsType[*state.UnsupportedError](err); !ok {
 			t.Errorf("hub ended with %v, want an unsupported entry", err)
 		}
 	})

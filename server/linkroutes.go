@@ -38,7 +38,7 @@ func (h *Hub) linkRoutes(a *agentLink) http.Handler {
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(w).Encode(reply) // an error here is the link's, which its own loop sees
+			_ = json.NewEncoder(w).Encode(reply) // what fails is the link, whose own loop sees it
 		})
 	}
 	handle("PUT "+api.LinkNodePath, h.linkNode)

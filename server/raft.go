@@ -197,17 +197,13 @@ func noLeader(err error) error {
 // isLeader reports whether this hub takes writes.
 func (h *Hub) isLeader() bool { return h.raft.State() == raft.Leader }
 
-// leader returns the leader's addresses; known is false while there is none, and httpAddr is empty while gossip has not
-// told it.
-func (h *Hub) leader() (rpcAddr, httpAddr string, known bool) {
+// leader returns the leader's RPC address; known is false while there is none.
+func (h *Hub) leader() (rpcAddr string, known bool) {
 	addr, id := h.raft.LeaderWithID()
-	if addr == "" {
-		return "", "", false
-	}
 	if string(id) == h.key.NodeID() {
-		return h.public.RPC, h.public.HTTP, true
+		return h.public.RPC, true // Raft may remember an address of an earlier start
 	}
-	return string(addr), h.httpAddrOf(string(id)), true
+	return string(addr), addr != ""
 }
 
 // lastContact is how long ago this hub heard of the leader: 0 on the leader.
@@ -226,7 +222,7 @@ func (h *Hub) peers() []string {
 	var addrs []string
 	for _, s := range h.voters() {
 		if string(s.ID) == h.key.NodeID() {
-			addrs = append(addrs, h.public.RPC) // Raft may remember an address of an earlier start
+			addrs = append(addrs, h.public.RPC)
 			continue
 		}
 		addrs = append(addrs, string(s.Address))
