@@ -22,6 +22,8 @@ type SinkClient struct {
 	conn net.Conn
 	done chan struct{}
 
+	writing sync.Mutex // held while a request is queued and written, for the order; taken before mu
+
 	mu      sync.Mutex
 	waiting []chan response // in the order of their requests
 	gone    bool
@@ -82,18 +84,8 @@ func (c *SinkClient) ask(ctx context.Context, req request) (response, error) {
 		return response{}, fmt.Errorf("log process: %w", err)
 	}
 	wait := make(chan response, 1) // so that the reader need not wait for a caller that gave up
-	c.mu.Lock()
-	if c.gone {
-		c.mu.Unlock()
-		return response{}, ErrSinkGone
-	}
-	c.waiting = append(c.waiting, wait)
-	// Under the lock, for the order. The log process reads while it answers, so this blocks for one answer at most.
-	_, err = c.conn.Write(append(line, '\n'))
-	c.mu.Unlock()
-	if err != nil {
-		_ = c.conn.Close() // half a request may be out; the reader ends all that wait
-		return response{}, fmt.Errorf("%w: %w", ErrSinkGone, err)
+	if err := c.send(append(line, '\n'), wait); err != nil {
+		return response{}, err
 	}
 	select {
 	case <-ctx.Done():
@@ -104,6 +96,25 @@ func (c *SinkClient) ask(ctx context.Context, req request) (response, error) {
 		}
 		return resp, resp.err()
 	}
+}
+
+// send writes a request whose response goes to wait. The reader goes on meanwhile: a log process that first wants to be
+// rid of its responses reads the request then.
+func (c *SinkClient) send(line []byte, wait chan response) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		return ErrSinkGone
+	}
+	c.waiting = append(c.waiting, wait)
+	c.mu.Unlock()
+	if _, err := c.conn.Write(line); err != nil {
+		_ = c.conn.Close() // half a request may be out; the reader ends all that wait
+		return fmt.Errorf("%w: %w", ErrSinkGone, err)
+	}
+	return nil
 }
 
 func (r response) err() error {
