@@ -11,7 +11,10 @@ import (
 	"github.com/brumehq/brume/api/apitest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	oneProcessorUnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 // bubble runs f on a cluster of n agents in virtual time.
 func bubble(t *testing.T, n int, f func(t *testing.T, c *Cluster)) {
