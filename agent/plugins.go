@@ -91,12 +91,30 @@ func (l *launcher) specs(cfg Config, d dirs, k *keeperProcess) ([]pluginSpec, er
 		}
 		programs = append(programs, p)
 	}
+	if err := l.endStrays(programs); err != nil {
+		l.log.Warn("end plugins that an earlier agent left unknown", "err", err)
+	}
 	specs := make([]pluginSpec, len(programs))
 	for i, p := range programs {
 		p.env = append(slices.Clone(env), p.env...)
 		specs[i] = pluginSpec{p.file, func(ctx context.Context) (*plugin, error) { return l.begin(ctx, p) }}
 	}
 	return specs, nil
+}
+
+// endStrays ends the plugins that earlier agents started and this one will not take over: those of programs that are no
+// longer run, and those whose agent was killed before it had them on record.
+func (l *launcher) endStrays(programs []program) error {
+	var known []plugins.Reattach
+	for _, p := range programs {
+		var at plugins.Reattach
+		if ok, err := l.db.Plugin(p.file, &at); err != nil {
+			return err
+		} else if ok {
+			known = append(known, at)
+		}
+	}
+	return plugins.EndStrays(l.sockets, known)
 }
 
 // inProcess makes plugins of drivers in this process.
