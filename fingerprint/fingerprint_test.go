@@ -257,6 +257,43 @@ func TestDetectEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestTheVolumeIsTheMountThatIsSeen(t *testing.T) {
+	layers := strings.Repeat("/var/lib/layers/0123456789abcdef:", 4096) // longer than a scanner reads unasked
+	for rule, row := range map[string]struct{ mountinfo, want string }{
+		"the later of two on one point": {
+			"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / / rw - ext4 /dev/sda2 rw\n", "/dev/sda2",
+		},
+		"the deepest above the directory": {
+			"1 0 8:1 / / rw - ext4 /dev/root rw\n2 1 8:2 / /var rw - ext4 /dev/var rw\n3 1 8:3 / /va rw - ext4 /dev/va rw\n", "/dev/var",
+		},
+		"a name with a space": {`1 0 8:1 / / rw - ext4 /dev/my\040disk rw`, "/dev/my disk"},
+		"after a very long line": {
+			"1 0 0:1 / /merged rw - overlay overlay rw,lowerdir=" + layers + "\n2 0 8:1 / / rw - ext4 /dev/root rw\n", "/dev/root",
+		},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			root := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(root, "proc/self"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, "proc/self/mountinfo"), []byte(row.mountinfo), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			m := &machine{
+				Config: Config{Root: root, DataDir: "/var/lib"},
+				disk:   func(string) (uint64, uint64, error) { return 1, 1, nil },
+			}
+			f := &Facts{Attributes: map[string]string{}}
+			if err := storage(t.Context(), m, f); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.Attributes["unique.storage.volume"]; got != row.want {
+				t.Errorf("volume %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
 // FuzzKernelText: no text of the kernel, or of what stands in for it, breaks a parser.
 func FuzzKernelText(f *testing.F) {
 	f.Add("0-3,8", "36 35 98:0 / / rw master:1 - ext3 /dev/root rw", "CPU @ 2.60GHz")
