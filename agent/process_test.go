@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -45,26 +46,35 @@ func background(t *testing.T, f func(context.Context)) (end func()) {
 	return end
 }
 
-// servedBy returns the process at the other end of a unix socket.
+// servedBy returns the process at the other end of a unix socket, of which there must be one.
 func servedBy(t *testing.T, socket string) int {
 	t.Helper()
-	conn, err := net.Dial("unix", socket)
+	pid, err := server(socket)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return pid
+}
+
+func server(socket string) (pid int, err error) {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return 0, err
 	}
 	defer conn.Close()
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	var cred *syscall.Ucred
 	var sockErr error
-	if err := raw.Control(func(fd uintptr) {
+	err = raw.Control(func(fd uintptr) {
 		cred, sockErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil || sockErr != nil {
-		t.Fatal(err, sockErr)
+	})
+	if err = errors.Join(err, sockErr); err != nil {
+		return 0, err
 	}
-	return int(cred.Pid)
+	return int(cred.Pid), nil
 }
 
 func TestLogProcessIsReplacedWithoutLoss(t *testing.T) {
@@ -164,11 +174,8 @@ func TestKeeperIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; { // the socket is all that others know of it
-		if conn, err := net.Dial("unix", d.keeperSocket()); err == nil {
-			conn.Close()
-			if pid := servedBy(t, d.keeperSocket()); pid != old {
-				return
-			}
+		if pid, err := server(d.keeperSocket()); err == nil && pid != old {
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("no new keeper")
