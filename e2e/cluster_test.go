@@ -33,6 +33,7 @@ type cluster struct {
 	rpc    string
 	agents map[string]*process
 	client *client.Client
+	ns     *netns // nil: the host's network
 }
 
 // process is a hub or an agent that can be killed and started again.
@@ -48,11 +49,17 @@ type process struct {
 // newCluster starts a hub. Everything ends with the test, and nothing may be left then.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
+	return newClusterIn(t, nil)
+}
+
+// newClusterIn is newCluster in a network namespace.
+func newClusterIn(t testing.TB, ns *netns) *cluster {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "brume-e2e-") // short: unix sockets have 108 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: dir, exe: filepath.Join(dir, "brume"), agents: map[string]*process{}}
+	c := &cluster{t: t, dir: dir, exe: filepath.Join(dir, "brume"), agents: map[string]*process{}, ns: ns}
 	if err := os.Link(brumeBin, c.exe); err != nil {
 		copyFile(t, brumeBin, c.exe)
 	}
@@ -97,7 +104,11 @@ func (c *cluster) connect() *client.Client {
 	if err := json.Unmarshal(raw, &saved); err != nil {
 		c.t.Fatal(err)
 	}
-	cl, err := client.New(client.Config{Address: saved.Address, Token: saved.Token, CACert: []byte(saved.CACert)})
+	cfg := client.Config{Address: saved.Address, Token: saved.Token, CACert: []byte(saved.CACert)}
+	if c.ns != nil {
+		cfg.HTTP = c.ns.client(c.t, saved.CACert)
+	}
+	cl, err := client.New(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -143,7 +154,7 @@ func (p *process) start(env []string, more ...string) string {
 		t.Fatal(err)
 	}
 	p.log = log
-	p.cmd = exec.Command(p.c.exe, append(slices.Clone(p.args), more...)...)
+	p.cmd = p.c.command(context.Background(), append(slices.Clone(p.args), more...)...)
 	p.cmd.Env, p.cmd.Stderr = p.c.environ(env...), log
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
@@ -354,12 +365,22 @@ func (c *cluster) brume(args ...string) result {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
-	return runCommand(ctx, c.t, c.exe, c.environ(), args...)
+	return c.runWith(ctx, c.environ(), args...)
 }
 
-func runCommand(ctx context.Context, t testing.TB, exe string, env []string, args ...string) result {
+// command is brume with args, where the cluster is. "ip netns exec" becomes the command: the process id is brume's.
+func (c *cluster) command(ctx context.Context, args ...string) *exec.Cmd {
+	if c.ns == nil {
+		return exec.CommandContext(ctx, c.exe, args...)
+	}
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", c.ns.name, c.exe}, args...)...)
+}
+
+// runWith is brume with an environment of its own.
+func (c *cluster) runWith(ctx context.Context, env []string, args ...string) result {
+	t := c.t
 	t.Helper()
-	cmd := exec.CommandContext(ctx, exe, args...)
+	cmd := c.command(ctx, args...)
 	var out, errOut strings.Builder
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &errOut
 	err := cmd.Run()

@@ -43,6 +43,9 @@ job "counter" {
 }
 `
 
+// padding ends each line, so that files of 1 MB are rotated about once a second.
+const padding = " ...................................................................................................\n"
+
 // count is the task: it writes its process id to a file, then numbered lines at 10,000 a second until SIGUSR1, and ends
 // with code 5. Started twice it would begin again at 1.
 func count(pidFile string) int {
@@ -61,7 +64,7 @@ func count(pidFile string) int {
 		}
 		var lines []byte
 		for range 100 {
-			lines = append(strconv.AppendInt(lines, int64(n), 10), '\n')
+			lines = append(strconv.AppendInt(lines, int64(n), 10), padding...)
 			n++
 		}
 		if _, err := os.Stdout.Write(lines); err != nil {
@@ -114,6 +117,9 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 	ended := c.await(t.Context(), "counter", func(a []*api.AllocationListStub) bool { return api.ClientTerminal(a[0].ClientStatus) })
 	wantExit(t, ended[0], "count", 5)
 	checkNumbers(t, c.log(id, "count", "stdout"))
+	if files, err := filepath.Glob(filepath.Join(c.dir, "n1", "allocs", id, "alloc", "logs", "count.stdout.*")); err != nil || len(files) < 2 {
+		t.Errorf("the output was not rotated: %q, %v", files, err)
+	}
 	if r := c.brume("alloc", "status", id); !strings.Contains(r.stdout, "Exit code 5") {
 		t.Errorf("alloc status does not show the exit code:\n%s", r.stdout)
 	}
@@ -180,13 +186,14 @@ func wantExit(t *testing.T, a *api.AllocationListStub, task string, code int) {
 	}
 }
 
-// checkNumbers fails unless out is "1\n2\n3\n…".
+// checkNumbers fails unless the lines of out begin with 1, 2, 3 and so on.
 func checkNumbers(t *testing.T, out string) {
 	t.Helper()
 	next := 1
 	for line := range strings.Lines(out) {
-		n, err := strconv.Atoi(strings.TrimSpace(line))
-		if err != nil || n != next {
+		number, rest, _ := strings.Cut(line, " ")
+		n, err := strconv.Atoi(number)
+		if err != nil || n != next || " "+rest != padding {
 			t.Fatalf("line %d reads %q", next, line)
 		}
 		next++

@@ -160,9 +160,9 @@ func TestTheAPINeedsItsToken(t *testing.T) {
 			t.Errorf("%s has mode %v, want 0600", path, st.Mode().Perm())
 		}
 	}
-	r := runCommand(t.Context(), t, c.exe, append(c.environ(), "BRUME_TOKEN=wrong"), "node", "status")
+	r := c.runWith(t.Context(), append(c.environ(), "BRUME_TOKEN=wrong"), "node", "status")
 	c.want(r, 1, "ACL token not found")
-	none := runCommand(t.Context(), t, c.exe, append(c.environ("BRUME_ADDR="+c.client.Address(), "BRUME_CACERT="+c.dir+"/hub/ca.crt"), "BRUME_CONTEXT=/nonexistent"), "node", "status")
+	none := c.runWith(t.Context(), append(c.environ("BRUME_ADDR="+c.client.Address(), "BRUME_CACERT="+c.dir+"/hub/ca.crt"), "BRUME_CONTEXT=/nonexistent"), "node", "status")
 	c.want(none, 1, "Permission denied")
 	c.want(c.brume("hub", "--data-dir", c.dir+"/hub"), 1, "in use by another hub")
 	c.hub.stop()
