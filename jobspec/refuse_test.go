@@ -237,3 +237,22 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatCannotBeDecodedIsReportedOnce(t *testing.T) {
+	for rule, src := range map[string]string{
+		"an argument":           "job \"j\" {\ntask \"t\" {\ndriver = [\"a\"]\n}\n}",
+		"one that fails":        "job \"j\" {\ntask \"t\" {\ndriver = file(\"a\")\n}\n}",
+		"a missing label":       "job {\ntask \"t\" {\ndriver = \"a\"\n}\n}",
+		"an operator's value":   "job \"j\" {\nconstraint {\nattribute = \"${attr.x}\"\nregexp = [1]\n}\ntask \"t\" {\ndriver = \"a\"\n}\n}",
+		"the label of a group":  "job \"j\" {\ngroup {\ntask \"t\" {\ndriver = \"a\"\n}\n}\n}",
+		"a duration for memory": "job \"j\" {\ntask \"t\" {\ndriver = \"a\"\nresources {\nmemory = \"10s\"\n}\n}\n}",
+	} {
+		t.Run(rule, func(t *testing.T) {
+			_, _, err := jobspec.Parse("f.hcl", []byte(src), jobspec.Options{})
+			e, ok := errors.AsType[*jobspec.Error](err)
+			if !ok || len(e.Diags) != 1 {
+				t.Errorf("error %v, want one problem", err)
+			}
+		})
+	}
+}
