@@ -12,14 +12,18 @@ import (
 // watched is a kind of read that can block, and something that changes what it answers.
 type watched struct {
 	kind   string
-	read   func(*cluster, *public.QueryOptions) (any, *public.QueryMeta, error)
-	change func(*cluster) // its write index is that of the cluster's newest change
-	list   bool           // any change of the table wakes it
+	read   func(*public.QueryOptions) (any, *public.QueryMeta, error)
+	change func()
+	table  bool // it is about a whole table: any change there wakes it
 }
 
-// found forgets the type of what was read.
-func found[T any](v T, meta *public.QueryMeta, err error) (any, *public.QueryMeta, error) {
-	return v, meta, err
+func watch[T any](kind string, read func(*public.QueryOptions) (T, *public.QueryMeta, error), change func()) watched {
+	return watched{kind: kind, change: change, read: func(q *public.QueryOptions) (any, *public.QueryMeta, error) { return read(q) }}
+}
+
+// ofOne gives a read of one object the form of a read of a list.
+func ofOne[T any](read func(string, *public.QueryOptions) (T, *public.QueryMeta, error), id string) func(*public.QueryOptions) (T, *public.QueryMeta, error) {
+	return func(q *public.QueryOptions) (T, *public.QueryMeta, error) { return read(id, q) }
 }
 
 // short is how long a query waits that nothing wakes.
@@ -27,7 +31,7 @@ const short = 120 * time.Millisecond
 
 // check holds one kind of read to the rules of blocking queries.
 func (b watched) check(t *testing.T, c *cluster) {
-	before, meta, err := b.read(c, nil)
+	before, meta, err := b.read(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +43,7 @@ func (b watched) check(t *testing.T, c *cluster) {
 		name  string
 		index uint64
 	}{{"nothing happened", now}, {"the index lies ahead", now + 1000}} {
-		if !b.list { // what happens elsewhere does not wake it
+		if !b.table { // what happens elsewhere does not wake it
 			t.Run(rule.name+" to it", func(t *testing.T) {
 				asked := c.ask(b, &public.QueryOptions{WaitIndex: rule.index, WaitTime: short})
 				c.register(nowhere("elsewhere"))
@@ -52,7 +56,7 @@ func (b watched) check(t *testing.T, c *cluster) {
 		})
 	}
 	asked := c.ask(b, &public.QueryOptions{WaitIndex: now, WaitTime: patience})
-	b.change(c)
+	b.change()
 	got := <-asked
 	switch {
 	case got.err != nil:
@@ -86,7 +90,7 @@ func (c *cluster) ask(b watched, q *public.QueryOptions) <-chan reading {
 	out := make(chan reading, 1)
 	go func() {
 		defer cancel()
-		v, meta, err := b.read(c, q.WithContext(ctx))
+		v, meta, err := b.read(q.WithContext(ctx))
 		out <- reading{v, meta, err}
 	}()
 	<-sent
@@ -114,73 +118,65 @@ func TestBlockingQueries(t *testing.T) {
 	t.Parallel()
 	c := dev(t)
 	c.register(webJob("run"))
-	run := c.allocs("run", healthy)
+	alloc := c.allocs("run", healthy)[0].ID
 	blocked := c.eval(c.register(nowhere("wait")).EvalID).BlockedEval
-	priority := 10
-	update := func(id string) func(*cluster) {
-		return func(c *cluster) {
-			j := nowhere(id)
-			priority++
-			j.Priority = new(priority)
-			c.register(j)
-		}
+	tables := []watched{
+		watch("jobs", c.Jobs().List, c.update), watch("evaluations", c.Evaluations().List, c.update), watch("allocations", c.Allocations().List, c.grow),
 	}
-	grow := func(c *cluster) {
-		j, _, err := c.Jobs().Info("run", nil)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		*j.TaskGroups[0].Count++
-		c.register(j)
-		c.allocs("run", healthy)
+	for i := range tables {
+		tables[i].table = true
 	}
-	for _, b := range []watched{
-		{kind: "jobs", list: true, change: update("wait"), read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Jobs().List(q))
-		}},
-		{kind: "evaluations", list: true, change: update("wait"), read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Evaluations().List(q))
-		}},
-		{kind: "allocations", list: true, change: grow, read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Allocations().List(q))
-		}},
-		{kind: "job", change: update("wait"), read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Jobs().Info("wait", q))
-		}},
-		{kind: "job's versions", change: update("wait"), read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
+	for _, b := range append(tables,
+		watch("job", ofOne(c.Jobs().Info, "wait"), c.update),
+		watch("job's evaluations", ofOne(c.Jobs().Evaluations, "wait"), c.update),
+		watch("job's versions", func(q *public.QueryOptions) ([]*public.Job, *public.QueryMeta, error) {
 			jobs, _, meta, err := c.Jobs().Versions("wait", false, q)
 			return jobs, meta, err
-		}},
-		{kind: "job's evaluations", change: update("wait"), read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Jobs().Evaluations("wait", q))
-		}},
-		{kind: "job's allocations", change: grow, read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Jobs().Allocations("run", true, q))
-		}},
-		{kind: "job's summary", change: grow, read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Jobs().Summary("run", q))
-		}},
-		{kind: "evaluation", change: func(c *cluster) {
-			if _, _, err := c.Jobs().Deregister("wait", true, nil); err != nil {
-				c.t.Fatal(err)
-			}
-		}, read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Evaluations().Info(blocked, q))
-		}},
-		{kind: "allocation", change: func(c *cluster) {
-			if _, err := c.Allocations().Stop(&public.Allocation{ID: run[0].ID}, nil); err != nil {
-				c.t.Fatal(err)
-			}
-		}, read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Allocations().Info(run[0].ID, q))
-		}},
-	} {
+		}, c.update),
+		watch("job's allocations", func(q *public.QueryOptions) ([]*public.AllocationListStub, *public.QueryMeta, error) {
+			return c.Jobs().Allocations("run", true, q)
+		}, c.grow),
+		watch("job's summary", ofOne(c.Jobs().Summary, "run"), c.grow),
+		watch("evaluation", ofOne(c.Evaluations().Info, blocked), func() { c.must(c.Jobs().Deregister("wait", true, nil)) }),
+		watch("allocation", ofOne(c.Allocations().Info, alloc), func() { c.must(c.Allocations().Stop(&public.Allocation{ID: alloc}, nil)) }),
+	) {
 		t.Run(b.kind, func(t *testing.T) {
 			c.t = t
 			c.settle()
 			b.check(t, c)
 		})
 	}
+}
+
+// must fails the test if a call failed.
+func (c *cluster) must(results ...any) {
+	c.t.Helper()
+	if err := fails(results...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// update registers the job "wait", which fits nowhere, with another priority.
+func (c *cluster) update() {
+	c.t.Helper()
+	now, _, err := c.Jobs().Info("wait", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	*now.Priority--
+	c.register(now)
+}
+
+// grow adds an instance to the job "run", and waits until it is healthy.
+func (c *cluster) grow() {
+	c.t.Helper()
+	now, _, err := c.Jobs().Info("run", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	*now.TaskGroups[0].Count++
+	c.register(now)
+	c.allocs("run", healthy)
 }
 
 func healthy(a *public.AllocationListStub) bool {
@@ -204,20 +200,15 @@ func TestBlockingQueriesForNodes(t *testing.T) {
 	s.agent(t, "n1")
 	c := s.cluster
 	var second *process
-	nodes := watched{kind: "nodes", list: true, change: func(*cluster) { second = s.agent(t, "n2") },
-		read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Nodes().List(q))
-		}}
+	nodes := watch("nodes", c.Nodes().List, func() { second = s.agent(t, "n2") })
+	nodes.table = true
 	t.Run(nodes.kind, func(t *testing.T) { nodes.check(t, c) })
 
 	list, _, err := c.Nodes().List(&public.QueryOptions{Filter: `Name == "n2"`})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%d nodes n2, error %v, want one", len(list), err)
 	}
-	node := watched{kind: "node", change: func(*cluster) { second.stop() },
-		read: func(c *cluster, q *public.QueryOptions) (any, *public.QueryMeta, error) {
-			return found(c.Nodes().Info(list[0].ID, q))
-		}}
+	node := watch("node", ofOne(c.Nodes().Info, list[0].ID), func() { second.stop() })
 	t.Run(node.kind, func(t *testing.T) { node.check(t, c) })
 	n, _, err := c.Nodes().Info(list[0].ID, nil)
 	if err != nil {

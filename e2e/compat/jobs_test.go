@@ -118,7 +118,8 @@ func served(t *testing.T, r *registered, got *public.Job) *public.Job {
 	return want
 }
 
-// differences of what is served from what the public client would make of the same job.
+// differences of what is served from what the public client would make of the same job. Nor does the hub add, as others
+// do, a default identity to tasks or a constraint for services.
 var differences = []difference{
 	{"Job.Datacenters", "the hub fills the default", func(j *public.Job) {
 		if j.Datacenters == nil {

@@ -1,6 +1,8 @@
 package compat
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,5 +37,22 @@ func run(m *testing.M) (int, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build brume: %w\n%s", err, out)
 	}
-	return m.Run(), nil
+	code := m.Run()
+	return code, leftBehind()
+}
+
+// leftBehind names processes that run the binary when every test has ended.
+func leftBehind() error {
+	exes, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return err
+	}
+	var left []error
+	for _, exe := range exes {
+		if to, err := os.Readlink(exe); err == nil && to == brumeBin { // others are not ours to read, or have ended
+			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(exe), "cmdline"))
+			left = append(left, fmt.Errorf("left behind: %s", bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
+		}
+	}
+	return errors.Join(left...)
 }
