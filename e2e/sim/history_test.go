@@ -20,7 +20,7 @@ import (
 	"github.com/brumehq/brume/api/client"
 )
 
-var histories = flag.Int("histories", 20, "how many random histories TestAnyHistoryEndsAsWanted runs")
+var histories = flag.Int("histories", someHistories, "how many random histories TestAnyHistoryEndsAsWanted runs")
 
 const (
 	historyAgents = 4
@@ -263,42 +263,44 @@ func (h *history) awaitWanted() {
 	}
 }
 
-// amiss says in what the cluster is not as wanted: hub and machines must both show each instance of each job once, of the
-// right version, at the same place.
+// amiss says in what the cluster is not as wanted: hub and machines must both show as many instances of each job as it is
+// to have, of the right version and of different names, at the same places.
 func (h *history) amiss() error {
-	want, says, runs := make(map[string]string), make(map[string]string), make(map[string]string)
-	ids := make(map[string]string) // of what the hub wants to run: name
+	var errs []error
+	want, says, runs := make(map[string]int), make(map[string]int), make(map[string]int) // by job and version
 	for id, w := range h.jobs {
-		for i := range w.count {
-			want[fmt.Sprintf("%s.%s[%d]", id, apitest.GroupName, i)] = strconv.Itoa(w.version)
+		if w.count > 0 {
+			want[fmt.Sprint(id, " version ", w.version)] = w.count
 		}
 	}
-	var errs []error
-	versions := make(map[string]string)
+	began := make(map[string]Run) // by allocation
 	for _, r := range h.Ledger.Running() {
-		versions[r.AllocID] = r.Env["VERSION"]
+		began[r.AllocID] = r
+		runs[r.JobID+" version "+r.Env["VERSION"]]++
 	}
 	all, _, err := h.API.Allocations(context.Background(), client.Query{})
 	if err != nil {
 		return err
 	}
+	names := make(map[string]bool)
 	for _, a := range all {
-		if a.DesiredStatus != api.AllocDesiredRun || a.ClientStatus != api.AllocClientRunning {
+		if !Running(a) {
 			continue
 		}
-		if _, twice := says[a.Name]; twice {
+		if names[a.Name] {
 			errs = append(errs, fmt.Errorf("the hub has %s running twice", a.Name))
 		}
-		says[a.Name] = versions[a.ID]
-		ids[a.ID+" on "+a.NodeName] = a.Name
-	}
-	for _, r := range h.Ledger.Running() {
-		name, known := ids[r.AllocID+" on "+r.Node]
-		if !known {
-			errs = append(errs, fmt.Errorf("%s runs allocation %s of %s, which is not wanted", r.Node, r.AllocID, r.JobID))
+		names[a.Name] = true
+		r, ok := began[a.ID]
+		if !ok || r.Node != a.NodeName {
+			errs = append(errs, fmt.Errorf("the hub has %s running on %s, which does not run it", a.Name, a.NodeName))
 			continue
 		}
-		runs[name] = r.Env["VERSION"]
+		delete(began, a.ID)
+		says[a.JobID+" version "+r.Env["VERSION"]]++
+	}
+	for _, r := range began {
+		errs = append(errs, fmt.Errorf("%s runs allocation %s of %s, which is not wanted", r.Node, r.AllocID, r.JobID))
 	}
 	if diff := cmp.Diff(want, says); diff != "" {
 		errs = append(errs, fmt.Errorf("the hub shows (-want +got):\n%s", diff))

@@ -3,3 +3,5 @@
 package sim
 
 func oneProcessorUnderRace() {}
+
+const someHistories = 20
