@@ -83,6 +83,27 @@ func TestDynamicBlocksDoNotMultiplyWithoutEnd(t *testing.T) {
 	}
 }
 
+// What a file has thousands of is not looked through for each of them: wrong names for hints, locals for their values.
+func TestManyNamesAreReadAtOnce(t *testing.T) {
+	var src strings.Builder
+	for i := range 15_000 {
+		fmt.Fprintf(&src, "variable \"a%d\" { default = 1 }\n", i)
+	}
+	src.WriteString("locals {\n")
+	for i := range 15_000 {
+		fmt.Fprintf(&src, "a%d = 1\n", i)
+	}
+	src.WriteString("x = [" + strings.Repeat("var.b,", 20_000) + "]\n}\njob \"j\" {}\n")
+	begun := time.Now()
+	_, _, err := jobspec.Parse("f.hcl", []byte(src.String()), jobspec.Options{})
+	if err == nil || !strings.Contains(err.Error(), `there is no variable "b"`) {
+		t.Errorf("error %.300v", err)
+	}
+	if took := time.Since(begun); took > 30*time.Second { // with each, minutes
+		t.Errorf("took %v", took)
+	}
+}
+
 // laughs is YAML of a few lines that stands for 10^8 values.
 func laughs() string {
 	text := "a: &a [1,1,1,1,1,1,1,1,1,1]\n"

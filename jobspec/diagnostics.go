@@ -146,8 +146,17 @@ func unknown(name string, known []string) string {
 	return fmt.Sprintf("%s; known are %s.", text, strings.Join(slices.Compact(known), ", "))
 }
 
+// What nearest looks at: a file with thousands of wrong names gets its answer all the same, without hints.
+const (
+	maxCompared       = 300 // names
+	maxComparedLength = 64  // bytes of each
+)
+
 // nearest returns the known name that is most like a name, if any is like it at all.
 func nearest(name string, known []string) (string, bool) {
+	if len(name) > maxComparedLength || len(known) > maxCompared {
+		return "", false
+	}
 	best, least := "", 2+len(name)/4
 	for _, k := range known {
 		if n := levenshtein.Distance(name, k, nil); n < least || n == least && best != "" && k < best {

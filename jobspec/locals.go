@@ -28,16 +28,16 @@ func (p *parser) locals(ctx *hcl.EvalContext, blocks []*hclsyntax.Block) {
 				continue
 			}
 			l.defs[a.Name] = a
-			p.names["local"] = append(p.names["local"], a.Name)
 		}
 	}
+	p.names["local"] = slices.Sorted(maps.Keys(l.defs))
 	for name, a := range l.defs {
 		l.needs[name] = hclsyntax.Variables(a.Expr)
 	}
 	for _, b := range blocks {
 		p.runtime(b.Body, rootScope())
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.defs)) {
+	for _, name := range p.names["local"] {
 		l.resolve(name)
 	}
 	l.publish()
@@ -67,23 +67,47 @@ func (l *localSet) resolve(name string) {
 		return // the evaluation says so
 	}
 	l.values[name] = cty.NilVal
-	for _, t := range l.needs[name] {
-		if t.RootName() != "local" || len(t) < 2 {
-			continue
-		}
-		if step, ok := t[1].(hcl.TraverseAttr); ok {
-			l.resolve(step.Name)
-		}
+	names, all := l.localsIn(name)
+	for _, n := range names {
+		l.resolve(n)
 	}
 	if l.values[name] != cty.NilVal {
 		return // part of a circle
 	}
-	known := maps.Clone(l.values)
-	maps.DeleteFunc(known, func(_ string, v cty.Value) bool { return v == cty.NilVal })
+	if all && l.spent <= budget {
+		names = slices.Collect(maps.Keys(l.values))
+	}
+	known := make(map[string]cty.Value, len(names))
+	for _, n := range names {
+		if v := l.values[n]; v != cty.NilVal {
+			known[n] = v
+		}
+	}
 	l.ctx.Variables["local"] = cty.ObjectVal(known)
 	v, ok := l.value(a.Expr, l.ctx)
 	if !ok {
 		v = cty.DynamicVal
 	}
 	l.values[name] = v
+}
+
+// localsIn returns the locals that one refers to by name, and whether it refers to all of them together. It is given no
+// others to evaluate with: a file may have very many.
+func (l *localSet) localsIn(name string) (names []string, all bool) {
+	for _, t := range l.needs[name] {
+		if t.RootName() != "local" {
+			continue
+		}
+		switch step := t[min(1, len(t)-1)].(type) {
+		case hcl.TraverseAttr:
+			names = append(names, step.Name)
+		case hcl.TraverseIndex:
+			if key, ok := known(step.Key); ok {
+				names = append(names, key)
+			}
+		default:
+			all = true
+		}
+	}
+	return names, all
 }

@@ -57,7 +57,7 @@ type parser struct {
 	opts     Options
 	sources  map[string][]byte   // by file name, for excerpts
 	secrets  []string            // values of sensitive variables, never to be shown
-	names    map[string][]string // of what is declared, under "var" and "local"
+	names    map[string][]string // of what is declared, sorted, under "var" and "local"
 	spent    int                 // of the budget
 	diags    hcl.Diagnostics
 }

@@ -187,7 +187,10 @@ func (p *parser) declared(e *hclsyntax.ScopeTraversalExpr) bool {
 		return true
 	}
 	step, ok := e.Traversal[1].(hcl.TraverseAttr)
-	if !ok || slices.Contains(p.names[root], step.Name) {
+	if !ok {
+		return true
+	}
+	if _, declared := slices.BinarySearch(p.names[root], step.Name); declared {
 		return true
 	}
 	kind := map[string]string{"var": "variable", "local": "local"}[root]

@@ -254,7 +254,7 @@ func (p *parser) fromFiles(ctx *hcl.EvalContext, declared map[string]*variable) 
 				p.give(v, a.Expr, ctx)
 				continue
 			}
-			p.undeclared(a.NameRange, a.Name, declared)
+			p.undeclared(a.NameRange, a.Name)
 		}
 	}
 }
@@ -269,20 +269,20 @@ func (p *parser) fromFlags(ctx *hcl.EvalContext, declared map[string]*variable) 
 		case !ok:
 			p.fail(at, "Wrong flag", "--var wants NAME=VALUE.")
 		case v == nil:
-			p.undeclared(at, name, declared)
+			p.undeclared(at, name)
 		default:
 			p.giveText(ctx, v, value, "--var "+name)
 		}
 	}
 }
 
-func (p *parser) undeclared(at hcl.Range, name string, declared map[string]*variable) {
+func (p *parser) undeclared(at hcl.Range, name string) {
 	report := p.fail
 	if p.opts.Lenient {
 		report = p.warn
 	}
 	hint := ""
-	if n, ok := nearest(name, slices.Collect(maps.Keys(declared))); ok {
+	if n, ok := nearest(name, p.names["var"]); ok {
 		hint = "; did you mean \"" + n + "\"?"
 	}
 	report(at, "Undeclared variable", "the job file declares no variable %q%s", name, hint)

@@ -146,3 +146,21 @@ func TestTwoFilesOfOneName(t *testing.T) {
 		}
 	}
 }
+
+func TestLocalsReferToEachOtherInAnyOrder(t *testing.T) {
+	for rule, expr := range map[string]string{
+		"by name": `local.b`, "by key": `local["b"]`, "in a loop": `join("", [for x in ["1"] : "${local.b}"])`,
+	} {
+		t.Run(rule, func(t *testing.T) {
+			src := "locals {\na = " + expr + "\nb = \"${local.c}\"\nc = \"deep\"\n}\n" +
+				"job \"j\" {\nmeta = { v = local.a }\ntask \"t\" {\ndriver = \"fake\"\n}\n}"
+			job, _, err := jobspec.Parse("f.hcl", []byte(src), jobspec.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := job.Meta["v"]; got != "deep" {
+				t.Errorf("local.a is %q, want deep", got)
+			}
+		})
+	}
+}
