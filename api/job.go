@@ -50,16 +50,16 @@ type Job struct {
 
 // Group is a set of tasks that run together on one node; Count is how many such sets to run.
 type Group struct {
-	Name             string       `hcl:",label"`
-	Count            int          `hcl:"count,optional"`
-	Constraints      []Constraint `hcl:"constraint,block"`
-	Tasks            []*Task      `hcl:"task,block"`
-	Networks         []*Network   `hcl:"network,block"`
-	Services         []*Service   `hcl:"service,block"`
-	RestartPolicy    Restart      `hcl:"restart,block"`
-	ReschedulePolicy *Reschedule  `hcl:"reschedule,block"`
-	Update           *Update      `hcl:"update,block"` // nil for batch jobs
-	EphemeralDisk    EphemeralDisk
+	Name             string            `hcl:",label"`
+	Count            int               `hcl:"count,optional"`
+	Constraints      []Constraint      `hcl:"constraint,block"`
+	Tasks            []*Task           `hcl:"task,block"`
+	Networks         []*Network        `hcl:"network,block"`
+	Services         []*Service        `hcl:"service,block"`
+	RestartPolicy    Restart           `hcl:"restart,block"`
+	ReschedulePolicy *Reschedule       `hcl:"reschedule,block"`
+	Update           *Update           `hcl:"update,block"` // nil for batch jobs
+	EphemeralDisk    EphemeralDisk     `hcl:"ephemeral_disk,block"`
 	ShutdownDelay    time.Duration     `hcl:"shutdown_delay,optional"`
 	Meta             map[string]string `hcl:"meta,optional"`
 }
@@ -163,7 +163,7 @@ type Update struct {
 type EphemeralDisk struct {
 	Sticky  bool
 	Migrate bool
-	SizeMB  int
+	SizeMB  int `hcl:"size,optional"`
 }
 
 // LogConfig is how a task's output is kept: per stream at most MaxFiles files of MaxFileSizeMB (1 MB = 1<<20 bytes).

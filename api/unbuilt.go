@@ -104,7 +104,6 @@ var unbuilt = map[reflect.Type][]Unbuilt{
 		{Field: "Affinities", HCL: "affinity", Block: true},
 		{Field: "Spreads", HCL: "spread", Block: true},
 		{Field: "Volumes", HCL: "volume", Block: true},
-		{Field: "EphemeralDisk", HCL: "ephemeral_disk", Block: true, Default: `{"SizeMB":300}`},
 		{Field: "Migrate", HCL: "migrate", Block: true, Default: defaultMigrate},
 		{Field: "Disconnect", HCL: "disconnect", Block: true, Default: `{"Replace":true,"Reconcile":"best_score"}`},
 		{Field: "Scaling", HCL: "scaling", Block: true},
@@ -160,6 +159,10 @@ var unbuilt = map[reflect.Type][]Unbuilt{
 	},
 	reflect.TypeFor[Restart](): {
 		{Field: "RenderTemplates", HCL: "render_templates"},
+	},
+	reflect.TypeFor[EphemeralDisk](): {
+		{Field: "Sticky", HCL: "sticky"},
+		{Field: "Migrate", HCL: "migrate"},
 	},
 	reflect.TypeFor[Update](): {
 		{Field: "Stagger", HCL: "stagger", Default: `30000000000`},

@@ -154,6 +154,9 @@ func (p *problems) group(where string, j *Job, g *Group) {
 	p.reschedule(where, g.ReschedulePolicy)
 	p.update(where, j, g.Update)
 	p.notNegative(where, "shutdown_delay", g.ShutdownDelay)
+	disk := where + " ephemeral_disk"
+	p.unbuilt(disk, &g.EphemeralDisk)
+	p.amount(disk, amount{"size", " MB", g.EphemeralDisk.SizeMB, 0})
 	ports := p.networks(where, g.Networks)
 	p.services(where, g, ports, g.Services)
 	if len(g.Tasks) == 0 {

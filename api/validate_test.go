@@ -98,7 +98,8 @@ func TestValidateGroup(t *testing.T) {
 		"negative count":       {inGroup(func(g *Group) { g.Count = -1 }), `group "api": count: must not be negative, is -1`},
 		"no tasks":             {inGroup(func(g *Group) { g.Tasks = nil }), `group "api": task: a group needs at least one`},
 		"null task":            {inGroup(func(g *Group) { g.Tasks = []*Task{nil} }), `group "api" task: missing`},
-		"disk":                 {inGroup(func(g *Group) { g.EphemeralDisk.SizeMB = 500 }), `group "api": ephemeral_disk: not supported yet`},
+		"sticky disk":          {inGroup(func(g *Group) { g.EphemeralDisk.Sticky = true }), `group "api" ephemeral_disk: sticky: not supported yet`},
+		"less than no disk":    {inGroup(func(g *Group) { g.EphemeralDisk.SizeMB = -1 }), `group "api" ephemeral_disk: size: must be at least 0 MB, is -1`},
 		"tasks of one name":    {inGroup(func(g *Group) { g.Tasks = append(g.Tasks, g.Tasks[0]) }), `group "api" task "server": there is another task of that name in the group`},
 		"two leaders": {inGroup(func(g *Group) {
 			g.Tasks = append(g.Tasks, testTask(g, "b"))

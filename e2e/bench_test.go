@@ -193,7 +193,7 @@ func processJob(id string, n int, kind, command string, args ...string) *api.Job
 	g.Name, g.Count = "g", n
 	t := g.NewTask()
 	t.Name, t.Driver = "t", "raw_exec"
-	t.Resources.CPU, t.Resources.MemoryMB = 1, 10
+	t.Resources.CPU, t.Resources.MemoryMB, g.EphemeralDisk.SizeMB = 1, 10, 10
 	t.Config = map[string]any{"command": command, "args": args}
 	g.Tasks = []*api.Task{t}
 	job.TaskGroups = []*api.Group{g}
