@@ -17,6 +17,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	drivers  []*Driver
 	starts   []Run
+	places   map[string][]*Driver // allocation/task -> where it was started
 	breaches []string
 	onStart  func(started Run, running []Run)
 }
@@ -28,7 +29,7 @@ type Run struct {
 	*plugins.TaskConfig
 }
 
-func newLedger() *Ledger { return &Ledger{} }
+func newLedger() *Ledger { return &Ledger{places: make(map[string][]*Driver)} }
 
 func (l *Ledger) driver(node string) *Driver {
 	d := &Driver{Driver: fake.New(), node: node, ledger: l, runs: make(map[string]Run)}
@@ -78,19 +79,24 @@ func (l *Ledger) Breaches() []string {
 }
 
 // began notes a run that has just started.
-func (l *Ledger) began(r Run) {
+func (l *Ledger) began(d *Driver, r Run) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.starts = append(l.starts, r)
-	running := l.running()
-	for _, other := range running {
-		if other.AllocID == r.AllocID && other.Name == r.Name && other.ID != r.ID {
-			l.breaches = append(l.breaches, fmt.Sprintf("allocation %s: task %s started on %s while it ran on %s",
-				r.AllocID, r.Name, r.Node, other.Node))
+	task := r.AllocID + "/" + r.Name
+	if !slices.Contains(l.places[task], d) {
+		l.places[task] = append(l.places[task], d)
+	}
+	for _, place := range l.places[task] {
+		for _, other := range place.alive() {
+			if other.AllocID == r.AllocID && other.Name == r.Name && other.ID != r.ID {
+				l.breaches = append(l.breaches, fmt.Sprintf("allocation %s: task %s started on %s while it ran on %s",
+					r.AllocID, r.Name, r.Node, other.Node))
+			}
 		}
 	}
 	if l.onStart != nil {
-		l.onStart(r, running)
+		l.onStart(r, l.running())
 	}
 }
 
@@ -115,7 +121,7 @@ func (d *Driver) Start(ctx context.Context, task *plugins.TaskConfig) (*plugins.
 	d.mu.Lock()
 	d.runs[task.ID] = r
 	d.mu.Unlock()
-	d.ledger.began(r)
+	d.ledger.began(d, r)
 	return handle, network, nil
 }
 
