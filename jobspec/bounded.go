@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"regexp"
+	"regexp/syntax"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
@@ -15,6 +16,7 @@ import (
 const (
 	maxBcryptCost      = 14      // about a second
 	priceRSA           = 1 << 17 // of the budget, for one decryption
+	stepsPerByte       = 32      // of a regular expression's, for one byte of the budget
 	maxWidth           = 4096    // of what format pads, of an indent; bytes of a number that is rounded
 	maxDocumentNesting = 1000    // of what jsondecode and yamldecode read
 )
@@ -70,6 +72,8 @@ func (p *parser) charge(name string, args []cty.Value) error {
 	switch name {
 	case "rsadecrypt":
 		p.spent += priceRSA
+	case "regex_replace":
+		p.spent += matching(args[0], args[1]) / stepsPerByte
 	case "bcrypt":
 		cost := 10.0 // that of the function when none is given
 		if len(args) > 1 && args[1].IsKnown() && !args[1].IsNull() {
@@ -84,6 +88,24 @@ func (p *parser) charge(name string, args []cty.Value) error {
 		return errBudget
 	}
 	return nil
+}
+
+// matching is how many steps a regular expression takes at most on a text.
+func matching(text, pattern cty.Value) int {
+	s, ok := known(text)
+	expr, okExpr := known(pattern)
+	if !ok || !okExpr {
+		return 0
+	}
+	tree, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return 0 // for the function to say
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return 0
+	}
+	return len(s) * len(program.Inst)
 }
 
 var errBudget = fmt.Errorf("the expressions of the file make more than %d MiB", budget>>20)
