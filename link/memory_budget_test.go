@@ -119,7 +119,7 @@ func residentAsIs(t testing.TB) int64 {
 func TestPlayAgents(t *testing.T) {
 	args := strings.Fields(os.Getenv(agentsEnv))
 	if len(args) == 0 {
-		t.Skip("started by the tests that need agents in a process of their own")
+		return // only the tests that need agents in a process of their own start it
 	}
 	addr, dir := args[0], args[2]
 	n, err := strconv.Atoi(args[1])
@@ -203,7 +203,7 @@ const memoryBudget = 56 << 10
 
 func TestParkedAgentIsInBudget(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector multiplies memory")
+		t.Skip("SKIP race: the detector multiplies memory")
 	}
 	const n = 1000
 	p := startParkedAgents(t, n)

@@ -152,7 +152,7 @@ func (r *results) fuzz(module string, d time.Duration) {
 		for _, m := range fuzzTarget.FindAllSubmatch(src, -1) {
 			pkg := "./" + filepath.Dir(path)
 			fmt.Println("fuzz", pkg, string(m[1]))
-			cmd := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+string(m[1])+"$", "-fuzztime", d.String(), pkg)
+			cmd := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+string(m[1])+"$", "-fuzztime", d.String(), "-fuzzminimizetime", "5x", pkg)
 			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 			if cmd.Run() == nil {
 				r.passed++

@@ -156,7 +156,7 @@ func (s *Suite) recoverLost(t *testing.T) {
 
 func (s *Suite) restart(t *testing.T) {
 	if s.Restart == nil {
-		t.Skip("the driver is not in a process of its own")
+		t.Skip("SKIP process: the driver is not in one of its own")
 	}
 	lives := s.start(t, s.Lives)
 	ended := s.start(t, s.Exits(9))
