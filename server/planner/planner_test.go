@@ -13,6 +13,7 @@ import (
 
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/api/apitest"
+	"github.com/brumehq/brume/server/scheduler"
 	"github.com/brumehq/brume/server/state"
 )
 
@@ -262,6 +263,34 @@ func TestFruitlessRetryWritesNothing(t *testing.T) {
 		}
 		if n := l.plans() - before; n > 1 {
 			t.Errorf("%d entries for ten fruitless looks, want at most one new explanation", n)
+		}
+	})
+}
+
+// A failed allocation waits for its follow-up evaluation as long as that is pending: one that was decided does not come
+// again, so the next look must not believe in it.
+func TestDecidedFollowUpIsNotWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T, l *log, p *Planner) {
+		l.commit(p, state.PutNode{Node: apitest.Node(t)})
+		job := apitest.Job(t, apitest.ID("web"))
+		l.register(p, job)
+		synctest.Wait()
+		name := state.JobName{Namespace: job.Namespace, ID: job.ID}
+		failed := allocsOf(l.store.Snapshot(), name)[0].ID
+		l.commit(p, state.AllocStatuses{
+			Statuses: []*api.AllocStatus{{ID: failed.String(), ClientStatus: api.AllocClientFailed}},
+			Evals:    []*api.Evaluation{evalOf(job.ID, func(e *api.Evaluation) { e.TriggeredBy = api.EvalTriggerRetryFailedAlloc })},
+		})
+		synctest.Wait()
+		wait := allocsOf(l.store.Snapshot(), name)[0].FollowUp
+		if wait == (scheduler.ID{}) {
+			t.Fatal("the failed allocation waits for nothing, want a follow-up evaluation")
+		}
+		decided := *l.store.Snapshot().Eval(wait.String())
+		decided.Status = api.EvalStatusComplete
+		l.commit(nil, state.PutEvals{Evals: []*api.Evaluation{&decided}})
+		if got := allocsOf(l.store.Snapshot(), name)[0].FollowUp; got != (scheduler.ID{}) {
+			t.Errorf("it still waits for %s, which was decided", got)
 		}
 	})
 }

@@ -106,18 +106,27 @@ func allocsOf(snap *state.Snapshot, job state.JobName) []scheduler.Alloc {
 		if r.ClientTerminal() && r.DesiredStatus() != api.AllocDesiredRun {
 			continue
 		}
-		followUp, err := state.ParseID(r.FollowupEval())
-		if err != nil {
-			followUp = state.ID{} // cannot be: it came from ID.String
-		}
 		allocs = append(allocs, scheduler.Alloc{
 			ID: scheduler.ID(r.ID()), Group: r.Group(), Index: r.Index(), Node: r.Node(), Job: r.Job(), Ports: r.Ports(),
 			DesiredStatus: r.DesiredStatus(), ClientStatus: r.ClientStatus(), Healthy: r.Healthy(),
 			StopRequested: r.StopRequested(), CreateTime: r.CreateTime(), FinishedAt: r.FinishedAt(),
-			FollowUp: scheduler.ID(followUp), Tracker: r.Tracker(),
+			FollowUp: followUpOf(snap, r), Tracker: r.Tracker(),
 		})
 	}
 	return allocs
+}
+
+// followUpOf is the evaluation that an allocation waits for; zero once it has been decided, since it does not come again.
+func followUpOf(snap *state.Snapshot, r *state.Row) scheduler.ID {
+	e := snap.Eval(r.FollowupEval())
+	if e == nil || e.Status != api.EvalStatusPending {
+		return scheduler.ID{}
+	}
+	id, err := state.ParseID(e.ID)
+	if err != nil {
+		return scheduler.ID{} // cannot be: state takes no other ids
+	}
+	return scheduler.ID(id)
 }
 
 // write adds a plan to the open entries; a large one takes several, and its evaluations are in the last.
