@@ -112,12 +112,11 @@ func (a *agent) run(ctx context.Context) error {
 // serve runs tasks and follows the hubs until ctx ends.
 func (a *agent) serve(ctx context.Context, admitted admission, creds *identity.Credentials) error {
 	wanted := make(chan *api.NodeAllocs)
-	synced := make(chan struct{})
 	h := &host{
 		log: a.cfg.Log, dirs: a.dirs, db: a.db, drivers: a.drivers, logs: a.logs, reporter: newReporter(), node: a.node,
-		region: admitted.Region, maxKill: a.cfg.MaxKillTimeout, environ: os.Environ(), synced: synced,
+		region: admitted.Region, maxKill: a.cfg.MaxKillTimeout, environ: os.Environ(),
 	}
-	tasks := newReconciler(h, wanted, synced, a.cfg.StopTasks)
+	tasks := newReconciler(h, wanted, a.cfg.StopTasks)
 	l := &linker{
 		cfg: a.cfg, log: a.cfg.Log, key: a.key, creds: creds, members: a.members, node: a.node, reporter: h.reporter,
 		allocs: wanted, handler: newHandler(tasks, h), admitted: admitted,

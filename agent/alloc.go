@@ -27,8 +27,9 @@ type alloc struct {
 	tasks    map[string]*task
 	states   map[string]*api.TaskState // each task's newest; the states themselves do not change
 	changes  chan taskChange
-	hurry    bool // the agent is stopping its tasks
-	restored bool // an earlier agent began it
+	hurry    bool          // the agent is stopping its tasks
+	restored bool          // an earlier agent began it
+	told     chan struct{} // closed when run has done what the first update asks for
 }
 
 // newAlloc makes an allocation from what the hubs said, or from what an earlier agent stored.
@@ -36,12 +37,12 @@ func newAlloc(h *host, want *placement, rec *localdb.Record) *alloc {
 	a := &alloc{
 		h: h, log: h.log.With("alloc", want.alloc.ID), id: want.alloc.ID, updates: make(chan *placement, 1), want: want,
 		tasks: make(map[string]*task), states: make(map[string]*api.TaskState), changes: make(chan taskChange),
-		restored: rec != nil,
+		restored: rec != nil, told: make(chan struct{}),
 	}
 	a.rec.Alloc = want.alloc
 	for _, spec := range want.group.Tasks {
 		t := newTask(h, a.id, spec.Name)
-		t.changed = a.changes
+		t.changed, t.told = a.changes, a.told
 		t.want.Store(want)
 		if rec != nil {
 			t.restored = true
@@ -110,6 +111,7 @@ func (a *alloc) follow(ctx context.Context, done <-chan struct{}) {
 	defer healthy.Stop()
 	<-healthy.C
 	a.react(healthy)
+	tell := sync.OnceFunc(func() { close(a.told) })
 	for {
 		select {
 		case c := <-a.changes:
@@ -119,8 +121,11 @@ func (a *alloc) follow(ctx context.Context, done <-chan struct{}) {
 				a.report()
 			}
 		case p := <-a.updates:
-			a.take(p)
+			if p != a.want {
+				a.take(p)
+			}
 			a.react(healthy)
+			tell()
 		case <-healthy.C:
 			a.setHealthy(true)
 			a.report()

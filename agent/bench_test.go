@@ -50,10 +50,9 @@ func newBench(t *testing.T, dir string, driver *scripted, opts ...func(*reconcil
 	}
 	node := describeNode(cfg, "5c2f7bd1-0000-8000-8000-000000000000", &fingerprint.Facts{})
 	b.drivers = newDriverSet(log, node, []pluginSpec{{"scripted", b.plugin}})
-	synced := make(chan struct{})
 	b.h = &host{log: log, dirs: d, db: db, drivers: b.drivers, reporter: newReporter(), node: node, region: "global",
-		maxKill: 30 * time.Second, environ: []string{"PATH=/bin"}, synced: synced}
-	b.recon = newReconciler(b.h, b.wanted, synced, false)
+		maxKill: 30 * time.Second, environ: []string{"PATH=/bin"}}
+	b.recon = newReconciler(b.h, b.wanted, false)
 	for _, opt := range opts {
 		opt(b.recon)
 	}

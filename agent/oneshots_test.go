@@ -38,10 +38,9 @@ func oneShots(b *testing.B, n int) {
 	log := slog.New(slog.DiscardHandler)
 	node := describeNode(cfg, "5c2f7bd1-0000-8000-8000-000000000000", &fingerprint.Facts{})
 	drivers := newDriverSet(log, node, inProcess(map[string]plugins.Client{"scripted": &atOnce{plugins.InProcess(driver)}}))
-	synced := make(chan struct{})
-	h := &host{log: log, dirs: d, db: db, drivers: drivers, reporter: newReporter(), node: node, region: "global", maxKill: time.Second, synced: synced}
+	h := &host{log: log, dirs: d, db: db, drivers: drivers, reporter: newReporter(), node: node, region: "global", maxKill: time.Second}
 	wanted := make(chan *api.NodeAllocs)
-	recon := newReconciler(h, wanted, synced, false)
+	recon := newReconciler(h, wanted, false)
 	ctx, cancel := context.WithCancel(b.Context())
 	l := stage(ctx)
 	ready, complete := make(chan struct{}), make(chan struct{}, n)

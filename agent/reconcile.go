@@ -29,7 +29,6 @@ type host struct {
 	region   string
 	maxKill  time.Duration
 	environ  []string
-	synced   <-chan struct{} // closed when the hubs have first said what they want
 }
 
 // reconciler makes what runs on this node equal to what the hubs want. One goroutine, run, owns it.
@@ -37,7 +36,6 @@ type reconciler struct {
 	h         *host
 	log       *slog.Logger
 	wanted    <-chan *api.NodeAllocs
-	synced    chan struct{} // host's
 	lookups   chan lookup
 	stopTasks bool // at the end of run
 
@@ -46,7 +44,6 @@ type reconciler struct {
 	running sync.WaitGroup
 	// clearing bounds how many directories are removed at once: it is no hurry.
 	clearing chan struct{}
-	heard    bool // synced is closed
 }
 
 // held is an allocation that this node has.
@@ -56,6 +53,7 @@ type held struct {
 	done   bool          // run has returned and all tasks are dead
 	over   chan struct{} // closed with done
 	forget bool          // the hubs no longer know it
+	told   bool          // run has had an update; what an earlier agent began waits for one before it starts anything
 }
 
 // lookup asks for an allocation from another goroutine.
@@ -64,9 +62,9 @@ type lookup struct {
 	reply chan<- *held // nil if there is none
 }
 
-func newReconciler(h *host, wanted <-chan *api.NodeAllocs, synced chan struct{}, stopTasks bool) *reconciler {
+func newReconciler(h *host, wanted <-chan *api.NodeAllocs, stopTasks bool) *reconciler {
 	return &reconciler{
-		h: h, log: h.log, wanted: wanted, synced: synced, stopTasks: stopTasks, lookups: make(chan lookup),
+		h: h, log: h.log, wanted: wanted, stopTasks: stopTasks, lookups: make(chan lookup),
 		allocs: make(map[string]*held), ended: make(chan *held), clearing: make(chan struct{}, 2),
 	}
 }
@@ -166,10 +164,6 @@ func (r *reconciler) apply(life context.Context, n *api.NodeAllocs) {
 			}
 		}
 	}
-	if !r.heard {
-		r.heard = true
-		close(r.synced)
-	}
 }
 
 type jobKey struct {
@@ -203,9 +197,12 @@ func (r *reconciler) want(life context.Context, a *api.Allocation, j *api.Job) {
 		r.start(life, h)
 		return
 	}
-	if a.AllocModifyIndex > h.want.alloc.AllocModifyIndex && !h.forget {
+	newer := a.AllocModifyIndex > h.want.alloc.AllocModifyIndex && !h.forget
+	if newer {
 		h.want = want
-		h.a.update(want)
+	}
+	if newer || !h.told {
+		h.update()
 	}
 }
 
@@ -231,6 +228,11 @@ func (h *held) stop(why string, hurry bool) {
 	a := *h.want.alloc
 	a.DesiredStatus, a.DesiredDescription = api.AllocDesiredStop, why
 	h.want = &placement{alloc: &a, group: h.want.group, hurry: hurry}
+	h.update()
+}
+
+func (h *held) update() {
+	h.told = true
 	h.a.update(h.want)
 }
 

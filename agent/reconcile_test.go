@@ -116,6 +116,42 @@ func TestRestartDelaySurvivesTheAgent(t *testing.T) {
 	})
 }
 
+// What an earlier agent was about to start again is not started for a moment by an agent that hears it is not wanted.
+func TestUnwantedTasksAreNotStartedAgain(t *testing.T) {
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	for name, wanted := range map[string]func(b *bench, a *api.Allocation){
+		"the hubs do not know it": func(b *bench, _ *api.Allocation) { b.hubs(true) },
+		"the hubs want it stopped": func(b *bench, a *api.Allocation) {
+			a.DesiredStatus = api.AllocDesiredStop
+			b.index++
+			b.hubs(true, a)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				driver := newScripted()
+				a := newAllocation(api.JobTypeService, names...)
+				first := newBench(t, dir, driver)
+				first.hubs(true, a)
+				for _, n := range names {
+					driver.finish(n, plugins.ExitResult{ExitCode: 1})
+				}
+				first.wantStatus(a.ID, api.AllocClientPending)
+				first.stop()
+				time.Sleep(time.Minute) // the restarts are due
+				before := len(driver.seen())
+				second := newBench(t, dir, driver)
+				wanted(second, a)
+				second.wantStatus(a.ID, api.AllocClientComplete)
+				if calls := driver.seen()[before:]; len(calls) != 0 {
+					t.Errorf("asked of the driver: %v, want nothing", calls)
+				}
+			})
+		})
+	}
+}
+
 func TestLostTaskIsReportedAsUnknown(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -77,11 +77,12 @@ type task struct {
 	changed chan<- taskChange         // to the allocation
 	said    chan plugins.TaskEvent    // by the driver; a few are kept while run is busy
 
-	rec      localdb.Task  // owned by run
-	restored bool          // it was begun by an earlier agent: new runs wait for the hubs
-	begun    atomic.Bool   // its output is or was collected
-	over     chan struct{} // closed when the task is dead and its output complete
-	on       *driver       // the plugin process that knows the current run; nil if none is sure to
+	rec      localdb.Task    // owned by run
+	restored bool            // it was begun by an earlier agent: new runs wait for the hubs
+	told     <-chan struct{} // closed when the hubs have said, since this agent started, what they want of the allocation
+	begun    atomic.Bool     // its output is or was collected
+	over     chan struct{}   // closed when the task is dead and its output complete
+	on       *driver         // the plugin process that knows the current run; nil if none is sure to
 }
 
 // saidKept is how many of a driver's words wait for a busy task.
@@ -132,11 +133,11 @@ func (t *task) run(ctx, live context.Context) {
 }
 
 // mayStart waits until the task may run: after a restart's delay and, if an earlier agent had begun it, after the hubs
-// said that it is still wanted. It reports false if the task is to stop instead.
+// said what they want of it, and the allocation has done that. It reports false if the task is to stop instead.
 func (t *task) mayStart(live context.Context) bool {
 	if t.restored {
 		select {
-		case <-t.h.synced:
+		case <-t.told:
 		case <-live.Done():
 			return false
 		}
