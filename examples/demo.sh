@@ -12,10 +12,13 @@ pids=()
 
 cleanup() {
   code=$?
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap '' HUP INT TERM # a second Ctrl-C does not leave half of it behind
   set +e
   if [ -e "$BRUME_CONTEXT" ]; then
-    for job in hello web batch; do brume job stop "$job" >/dev/null 2>&1; done
+    # The hub may be between its two lives: it is waited for, because tasks outlive an agent that stops.
+    for _ in $(seq 100); do setsid brume job status >/dev/null 2>&1 && break || sleep 0.1; done
+    for job in hello web batch; do setsid brume job stop "$job" >/dev/null 2>&1; done
   fi
   # Agents first: with no task left they end their helper processes too.
   for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
@@ -26,6 +29,7 @@ cleanup() {
   exit "$code"
 }
 trap cleanup EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -40,7 +44,8 @@ show() { # print a command, run it, and say how it ended
 start() { # name, command...: run it in the background until it says that it is ready
   local name=$1
   shift
-  "$@" >"$dir/$name.out" 2>"$dir/$name.log" &
+  # In a session of its own: Ctrl-C is for this script, which stops everything in order.
+  setsid "$@" >"$dir/$name.out" 2>"$dir/$name.log" &
   pids+=($!)
   for _ in $(seq 200); do
     if grep -q 'is ready' "$dir/$name.out"; then return 0; fi
@@ -115,7 +120,7 @@ kill -KILL "${pids[0]}"
 wait "${pids[0]}" 2>/dev/null || true
 printf '$ brume hub   # no flags needed again\n'
 hub_pid_index=0
-"$brume" hub --data-dir "$dir/hub" >"$dir/hub2.out" 2>"$dir/hub2.log" &
+setsid "$brume" hub --data-dir "$dir/hub" >"$dir/hub2.out" 2>"$dir/hub2.log" &
 pids[hub_pid_index]=$!
 for _ in $(seq 200); do grep -q 'is ready' "$dir/hub2.out" && break; sleep 0.05; done
 show brume job status web
