@@ -6,9 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/api/apitest"
 	"github.com/brumehq/brume/api/client"
+	"github.com/brumehq/brume/plugins"
+	"github.com/brumehq/brume/plugins/fake"
 )
 
 func TestBatchJobRunsToItsEnd(t *testing.T) {
@@ -281,6 +285,69 @@ func TestFreedRoomGoesToWhoWaits(t *testing.T) {
 		c.Settle(time.Second)
 		if n := len(c.Allocs("job-1", Running)); n != 1 {
 			t.Errorf("%d allocations of the second job, want 1", n)
+		}
+	})
+}
+
+// A new version that does not work replaces no more of the old one than max_parallel, and the next one mends it.
+func TestBrokenUpdateGoesNoFurther(t *testing.T) {
+	const count, parallel = 6, 2
+	job := func(t *testing.T, version string, task map[string]any) *api.Job {
+		return apitest.Job(t, config(task), once, apitest.Count(count), func(j *api.Job) {
+			j.TaskGroups[0].Update = api.NewUpdate()
+			j.TaskGroups[0].Update.MaxParallel = parallel
+			j.TaskGroups[0].Tasks[0].Env = map[string]string{"VERSION": version}
+		})
+	}
+	versions := func(c *Cluster) map[string]int {
+		n := make(map[string]int)
+		for _, r := range c.Ledger.Running() {
+			n[r.Env["VERSION"]]++
+		}
+		return n
+	}
+	bubble(t, 3, func(t *testing.T, c *Cluster) {
+		c.Register(job(t, "1", map[string]any{}))
+		c.Settle(15 * time.Second)
+		c.Register(job(t, "2", map[string]any{"run_for": "1s", "exit_code": 1}))
+		c.Settle(2 * time.Minute)
+		if diff := cmp.Diff(map[string]int{"1": count - parallel}, versions(c)); diff != "" {
+			t.Errorf("what runs beside the broken version (-want +got):\n%s", diff)
+		}
+		if n := len(c.Ledger.Starts()); n != count+parallel {
+			t.Errorf("%d starts, want %d and %d of the broken version", n, count, parallel)
+		}
+		if j := c.Job("web"); j.Stable {
+			t.Error("the broken version is called stable")
+		}
+		c.Register(job(t, "3", map[string]any{}))
+		c.Settle(2 * time.Minute)
+		if diff := cmp.Diff(map[string]int{"3": count}, versions(c)); diff != "" {
+			t.Errorf("what runs of the version that mends it (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A driver that says it is not well gets nothing new, keeps what it runs, and gets what waited when it is well again.
+func TestUnhealthyDriverGetsNothing(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, c *Cluster) {
+		d := c.agents[0].Driver
+		c.Register(apitest.Job(t, forever, apitest.ID("first")))
+		c.Settle(time.Second)
+		d.SetHealth(plugins.Unhealthy, "out of order")
+		c.Settle(time.Second)
+		if s := c.Node(c.agents[0]).Drivers[fake.Name]; s.Healthy || s.HealthDescription != "out of order" {
+			t.Errorf("the node shows its driver as %+v", s)
+		}
+		c.Register(apitest.Job(t, forever, apitest.ID("second")))
+		c.Settle(time.Second)
+		if n := len(d.Running()); n != 1 || len(c.Allocs("second")) != 0 {
+			t.Errorf("%d tasks run, %d allocations of the second job: want 1, 0", n, len(c.Allocs("second")))
+		}
+		d.SetHealth(plugins.Healthy, "")
+		c.Settle(time.Second)
+		if n := len(d.Running()); n != 2 {
+			t.Errorf("%d tasks run, want 2", n)
 		}
 	})
 }

@@ -210,3 +210,34 @@ func TestStopReachesANodeThatWasAway(t *testing.T) {
 		}
 	})
 }
+
+// All agents of a cluster are back after their hub was away before it calls any of them down.
+func TestManyAgentsComeBackInTime(t *testing.T) {
+	const agents, each = 40, 3
+	bubble(t, 0, func(t *testing.T, c *Cluster) {
+		for range agents {
+			a := c.NewAgent()
+			a.Config.Leaf = true // so many members in gossip take their real time
+			a.Start()
+		}
+		for _, a := range c.agents {
+			a.Await()
+		}
+		c.Register(apitest.Job(t, forever, apitest.Count(agents*each), apitest.Ask(100, MachineMemoryMB/each)))
+		c.Settle(15 * time.Second)
+		before := runIDs(c.Ledger.Running())
+		if len(before) != agents*each {
+			t.Fatalf("%d tasks run, want %d", len(before), agents*each)
+		}
+		c.KillHub()
+		c.Settle(30 * time.Second)
+		c.StartHub()
+		c.Settle(30 * time.Second)
+		if diff := cmp.Diff(before, runIDs(c.Ledger.Running())); diff != "" {
+			t.Errorf("what runs (-before +after):\n%s", diff)
+		}
+		if n := len(c.Allocs("web")); n != agents*each {
+			t.Errorf("%d allocations, want %d: none was replaced", n, agents*each)
+		}
+	})
+}

@@ -8,4 +8,4 @@ import "runtime"
 // processor finds races as well: what counts is the order that synchronisation makes, not when things happen.
 func oneProcessorUnderRace() { runtime.GOMAXPROCS(1) }
 
-const someHistories = 4 // each takes ten times as long
+const someHistories = 8 // each takes ten times as long
