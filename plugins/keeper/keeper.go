@@ -20,6 +20,7 @@ type keeper struct {
 	boot    string
 	busy    chan struct{} // one token for each Start under way
 	adopted sync.WaitGroup
+	census  census
 
 	mu    sync.Mutex
 	tasks map[string]*task
@@ -263,7 +264,7 @@ func (k *keeper) kill(id string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(killTree(p), k.signal(id, syscall.SIGKILL))
+	return errors.Join(k.census.killTree(p), k.signal(id, syscall.SIGKILL))
 }
 
 // forget frees what is held for a process that has ended.

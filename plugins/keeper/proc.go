@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -63,6 +64,11 @@ func (p Process) Tree() ([]Stat, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.treeOf(all), nil
+}
+
+// treeOf is Tree among all live processes.
+func (p Process) treeOf(all []Stat) []Stat {
 	last := ^uint64(0)
 	if p.Exit != nil {
 		last = p.Exit.Ticks
@@ -87,7 +93,7 @@ func (p Process) Tree() ([]Stat, error) {
 			}
 		}
 	}
-	return found, nil
+	return found
 }
 
 // stats reads all live processes.
@@ -140,17 +146,52 @@ func (s Stat) signal(sig syscall.Signal) error {
 // killRounds bounds the search for what forks while it is being killed.
 const killRounds = 10
 
+// census looks at all processes for many askers at once: those that ask while a look is under way share the next one.
+// When 500 tasks end together, looking for what each left behind costs a few looks, not 500.
+type census struct {
+	mu   sync.Mutex
+	next *look // that those who ask now share; nil until somebody does
+	turn sync.Mutex
+}
+
+// look is one reading of all processes.
+type look struct {
+	taken bool // guarded by census.turn, as are the others
+	all   []Stat
+	err   error
+}
+
+// stats reads all live processes, once after it was called.
+func (c *census) stats() ([]Stat, error) {
+	c.mu.Lock()
+	if c.next == nil {
+		c.next = new(look)
+	}
+	l := c.next
+	c.mu.Unlock()
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	if !l.taken {
+		c.mu.Lock()
+		c.next = nil // who asks from here on wants a later look
+		c.mu.Unlock()
+		l.all, l.err = stats()
+		l.taken = true
+	}
+	return l.all, l.err
+}
+
 // killTree kills all that belongs to p. It stops all of it first: what is stopped forks no more, and a child whose parent
 // is killed before it is found could not be told from a stranger.
-func killTree(p Process) error {
+func (c *census) killTree(p Process) error {
 	found := make(map[int]Stat)
 	for range killRounds {
-		tree, err := p.Tree()
+		all, err := c.stats()
 		if err != nil {
 			return err
 		}
 		more := false
-		for _, s := range tree {
+		for _, s := range p.treeOf(all) {
 			if _, known := found[s.PID]; known {
 				continue
 			}
@@ -161,11 +202,11 @@ func killTree(p Process) error {
 			break
 		}
 	}
-	var all error
+	var errs error
 	for _, s := range found {
-		all = errors.Join(all, s.signal(syscall.SIGKILL))
+		errs = errors.Join(errs, s.signal(syscall.SIGKILL))
 	}
-	return all
+	return errs
 }
 
 // ticks is now in clock ticks since boot, as /proc counts: 100 to the second on all architectures.

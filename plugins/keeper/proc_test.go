@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,4 +102,33 @@ func FuzzJournal(f *testing.F) {
 			t.Errorf("the next keeper reads another list (-first +second):\n%s", diff)
 		}
 	})
+}
+
+// A look that is shared is never older than the asking: what lived when it was asked for is in it.
+func TestCensusIsNeverOlderThanTheAsking(t *testing.T) {
+	var c census
+	var asking sync.WaitGroup
+	for range 8 {
+		asking.Go(func() {
+			for range 5 {
+				child := exec.Command("/bin/sleep", "1000")
+				if err := child.Start(); err != nil {
+					t.Error(err)
+					return
+				}
+				all, err := c.stats()
+				if err != nil {
+					t.Error(err)
+				}
+				if !slices.ContainsFunc(all, func(s Stat) bool { return s.PID == child.Process.Pid }) {
+					t.Errorf("process %d was started before the look and is not in it", child.Process.Pid)
+				}
+				if err := child.Process.Kill(); err != nil {
+					t.Error(err)
+				}
+				_ = child.Wait() // killed
+			}
+		})
+	}
+	asking.Wait()
 }
