@@ -17,7 +17,9 @@ import (
 
 const (
 	maxRows       = 4000             // of placements and stops in one entry; more stalls small writes
-	maxEntryEvals = 200              // they carry explanations of up to a few KiB
+	maxEntryEvals = 200              // evaluations in one entry
+	maxBytes      = 512 << 10        // of evaluations and explanations in one entry, roughly: half of it a single one's
+	maxTwins      = 16               // evaluations that end with another one of their job; more wait for the next look
 	inFlight      = 2                // entries of the planner in Raft at once
 	retryFailed   = time.Minute      // until an evaluation whose plan was refused is looked at again
 	explainEvery  = 10 * time.Second // between two explanations of one blocked evaluation
@@ -37,16 +39,18 @@ type Planner struct {
 	occupied map[state.ID]struct{} // allocations that view counts, so that none is given back twice
 	changes  uint64                // counts what may have made room
 
-	open   []*entry // not proposed yet, in order; work is added to the last
-	flying []*entry // in Raft, in order
-	waits  chan flight
-	landed chan landing
+	open    []*entry // not proposed yet, in order; work is added to the last
+	flying  []*entry // in Raft, in order
+	refused bool     // the last of flying could not be proposed: what was to follow it must not be
+	waits   chan flight
+	landed  chan landing
 }
 
 // entry is a Raft entry of plans.
 type entry struct {
 	cmd   state.Plan
 	rows  int
+	size  int        // bytes of evaluations and explanations, roughly
 	parts []*planned // something of theirs is in it
 	ends  []*planned // their last part is in it
 }
@@ -68,8 +72,9 @@ type planned struct {
 	work    *jobWork
 	job     *api.Job
 	plan    *scheduler.Plan
-	changes uint64 // Planner.changes when it was made
-	dropped bool   // a placement of it was, for its node or job changed
+	twins   []*api.Evaluation // end with plan.Eval
+	changes uint64            // Planner.changes when it was made
+	dropped bool              // a placement of it was, for its node or job changed
 }
 
 // flight is an entry that was proposed, or why it could not be.
@@ -138,7 +143,7 @@ func (p *Planner) timer() <-chan time.Time {
 
 // fill proposes entries until enough are in flight, and makes new ones while there are jobs to look at.
 func (p *Planner) fill() {
-	for len(p.flying) < inFlight {
+	for len(p.flying) < inFlight && !p.refused {
 		for len(p.open) == 0 || len(p.open) == 1 && !p.open[0].full() {
 			w := p.queue.next()
 			if w == nil {
@@ -153,6 +158,7 @@ func (p *Planner) fill() {
 		p.open = slices.Delete(p.open, 0, 1)
 		p.flying = append(p.flying, e)
 		wait, err := p.cfg.Propose(e.cmd)
+		p.refused = err != nil
 		p.waits <- flight{wait, err}
 	}
 }
@@ -215,11 +221,13 @@ func (p *Planner) abandon(e *entry, reason error) error {
 	var evals []*api.Evaluation
 	now := time.Now()
 	for _, d := range e.parts {
-		failed := *d.plan.Eval
-		failed.Status, failed.StatusDescription = api.EvalStatusFailed, "plan refused: "+reason.Error()
-		next := followUp(&failed, now.Add(retryFailed))
+		failed := fail(d.plan.Eval, reason)
+		next := followUp(failed, now.Add(retryFailed))
 		failed.NextEval = next.ID
-		evals = append(evals, &failed, next)
+		evals = append(evals, failed, next)
+		for _, t := range d.twins {
+			evals = append(evals, fail(t, reason))
+		}
 	}
 	for range p.flying {
 		if l := <-p.landed; errors.Is(l.err, api.ErrNoLeader) {
@@ -231,6 +239,14 @@ func (p *Planner) abandon(e *entry, reason error) error {
 	}
 	p.rebuild()
 	return nil
+}
+
+// fail is a failed evaluation. It carries no explanation: that may be what the entry was refused for.
+func fail(e *api.Evaluation, reason error) *api.Evaluation {
+	failed := *e
+	failed.Status, failed.StatusDescription = api.EvalStatusFailed, "plan refused: "+reason.Error()
+	failed.FailedTGAllocs, failed.QueuedAllocations, failed.ClassEligibility = nil, nil, nil
+	return &failed
 }
 
 // putEvals commits evaluations and takes them up.

@@ -27,7 +27,11 @@ type log struct {
 	index   uint64
 	entries []state.Plan
 	refuse  error // of the next plan
+	refused int   // proposals that were too large or cannot be written
 }
+
+// maxPlan bounds an encoded plan here: far below what the hub takes, so that nothing comes near that.
+const maxPlan = 1 << 20
 
 func newLog(t testing.TB) *log { return &log{t: t, store: state.New(), clock: time.Now} }
 
@@ -43,7 +47,11 @@ func (l *log) propose(cmd state.Command) (Wait, error) {
 		l.entries = append(l.entries, plan)
 	}
 	entry, err := state.Encode(state.Header{Time: l.clock().UnixNano()}, cmd)
+	if _, ok := cmd.(state.Plan); ok && err == nil && len(entry) > maxPlan {
+		err = api.E(api.ErrInvalid, fmt.Sprintf("%d bytes", len(entry)))
+	}
 	if err != nil {
+		l.refused++
 		return nil, err
 	}
 	l.index++
@@ -204,6 +212,68 @@ func TestRefusedPlanIsFollowedUp(t *testing.T) {
 			t.Errorf("%d placed after the follow-up, want 1", n)
 		}
 	})
+}
+
+// However much there is to explain, what the planner writes fits the log.
+func TestExplanationsFitEntries(t *testing.T) {
+	bubble(t, func(t *testing.T, l *log, p *Planner) {
+		for i := range 300 { // each of a class of its own
+			n := apitest.Node(t)
+			n.ID, n.Name = fmt.Sprintf("00000000-0000-8000-8000-%012d", i), fmt.Sprint("n", i)
+			n.Attributes = map[string]string{"class": fmt.Sprint(i)}
+			n.ComputedClass = n.Class()
+			l.commit(p, state.PutNode{Node: n})
+		}
+		synctest.Wait()
+		for i := range 300 {
+			l.register(nil, apitest.Job(t, apitest.ID(fmt.Sprint("waits", i)), apitest.Ask(1<<30, 10)))
+		}
+		many := apitest.Job(t, apitest.ID("many"), apitest.Ask(1<<30, 10))
+		group := *many.TaskGroups[0]
+		for i := range 2_000 {
+			g := group
+			g.Name = fmt.Sprintf("group-%0100d", i)
+			many.TaskGroups = append(many.TaskGroups, &g)
+		}
+		l.register(nil, many)
+		for range 50 {
+			l.commit(nil, state.PutEvals{Evals: []*api.Evaluation{evalOf("many")}})
+		}
+		l.register(p, apitest.Job(t, apitest.ID("fits")))
+		for e := range l.store.Snapshot().OpenEvals() {
+			p.Committed(state.PutEvals{Evals: []*api.Evaluation{e}}, nil)
+		}
+		synctest.Wait()
+		if l.refused > 0 {
+			t.Errorf("%d entries did not fit", l.refused)
+		}
+		if n := l.rows("fits", alive); n != 1 {
+			t.Errorf("%d placed of the job that fits, want 1", n)
+		}
+		for ev := range l.store.Snapshot().OpenEvals() {
+			if ev.Status != api.EvalStatusBlocked {
+				t.Errorf("evaluation of %s is %s, want it blocked", ev.JobID, ev.Status)
+				break
+			}
+		}
+	})
+}
+
+// What follows an entry that cannot be written is not written either: it was placed on a view that counts on the first.
+func TestNothingFollowsAnEntryThatCannotBeWritten(t *testing.T) {
+	l := newLog(t)
+	l.commit(nil, state.PutNode{Node: apitest.Node(t)})
+	p := l.planner()
+	p.cfg.Propose = func(state.Command) (Wait, error) { return nil, errors.New("too large") }
+	p.rebuild()
+	p.open = []*entry{{}, {}}
+	p.fill()
+	if len(p.flying) != 1 || len(p.open) != 1 {
+		t.Errorf("%d entries in flight and %d held back, want 1 and 1", len(p.flying), len(p.open))
+	}
+	if p.fill(); len(p.flying) != 1 {
+		t.Errorf("%d entries in flight before the first has landed, want 1", len(p.flying))
+	}
 }
 
 func TestLostLeadershipEndsThePlanner(t *testing.T) {

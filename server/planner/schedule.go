@@ -27,6 +27,10 @@ func (p *Planner) schedule(w *jobWork) {
 	}
 	rand.Read(req.Seed[:])
 	plan := scheduler.Schedule(p.view, req)
+	shorten(plan.Eval)
+	if plan.Blocked != nil {
+		shorten(plan.Blocked)
+	}
 	if eval.Status == api.EvalStatusBlocked && plan.Eval.Status == api.EvalStatusBlocked && plan.Empty() {
 		if quiet := p.stillBlocked(eval, plan.Eval, req.Now); quiet {
 			p.queue.done(w)
@@ -34,16 +38,39 @@ func (p *Planner) schedule(w *jobWork) {
 		}
 	}
 	plan.Eval.SnapshotIndex = snap.Index()
-	evals := slices.Concat([]*api.Evaluation{plan.Eval}, plan.FollowUp)
+	var evals []*api.Evaluation
+	for _, t := range twins { // before plan.Eval, whose numbers are to stay
+		evals = append(evals, twin(t, plan.Eval))
+	}
+	evals = append(append(evals, plan.Eval), plan.FollowUp...)
 	for _, e := range []*api.Evaluation{plan.Blocked, plan.Cancelled} {
 		if e != nil {
 			evals = append(evals, e)
 		}
 	}
-	for _, t := range twins {
-		evals = append(evals, twin(t, plan.Eval))
+	p.write(&planned{work: w, job: req.Job, plan: plan, twins: twins, changes: p.changes}, evals)
+}
+
+// shorten keeps an evaluation far below what an entry holds: of an explanation that is too long the first groups stay, and
+// a list of too many classes becomes "any".
+func shorten(e *api.Evaluation) {
+	size := e.Msgsize()
+	if size <= maxBytes/2 {
+		return
 	}
-	p.write(&planned{work: w, job: req.Job, plan: plan, changes: p.changes}, evals)
+	if len(e.ClassEligibility) > 0 {
+		e.ClassEligibility, e.EscapedComputedClass = nil, true
+		size = e.Msgsize()
+	}
+	groups := slices.Sorted(maps.Keys(e.FailedTGAllocs))
+	short := maps.Clone(e.FailedTGAllocs)
+	for size > maxBytes/2 && len(groups) > 1 {
+		last := groups[len(groups)-1]
+		size -= len(last) + short[last].Msgsize()
+		delete(short, last)
+		groups = groups[:len(groups)-1]
+	}
+	e.FailedTGAllocs = short
 }
 
 // stillBlocked reports whether an evaluation that was tried again and found no room is not worth an entry: its explanation
@@ -70,7 +97,8 @@ func sameExplanation(a, b *api.Evaluation) bool {
 }
 
 // take picks the evaluation to schedule: the newest one that a user waits for, else the oldest, else the blocked one; nil
-// if none is open any more. The others that were ready are its twins: what they ask for is looked at as well.
+// if none is open any more. The others that were ready, up to maxTwins, are its twins: what they ask for is looked at as
+// well.
 func (w *jobWork) take(snap *state.Snapshot) (eval *api.Evaluation, twins []*api.Evaluation) {
 	w.retry = false
 	ready := slices.DeleteFunc(w.ready, func(e *api.Evaluation) bool { // news of it may have come twice
@@ -88,14 +116,21 @@ func (w *jobWork) take(snap *state.Snapshot) (eval *api.Evaluation, twins []*api
 		}
 	}
 	eval = ready[at]
-	return eval, slices.Delete(ready, at, at+1)
+	twins = slices.Delete(ready, at, at+1)
+	if len(twins) > maxTwins {
+		twins, w.ready = twins[:maxTwins], twins[maxTwins:]
+	}
+	return eval, twins
 }
 
-// twin is an evaluation that ended with another one of its job, and as that did.
+// twin is an evaluation that ended with another one of its job, and as that did; a long explanation stays with that.
 func twin(e, as *api.Evaluation) *api.Evaluation {
 	t := *e
 	t.Status, t.StatusDescription, t.SnapshotIndex = as.Status, as.StatusDescription, as.SnapshotIndex
-	t.FailedTGAllocs, t.QueuedAllocations, t.BlockedEval = as.FailedTGAllocs, as.QueuedAllocations, as.BlockedEval
+	t.BlockedEval = as.BlockedEval
+	if as.Msgsize() <= maxBytes/(4*maxTwins) {
+		t.FailedTGAllocs, t.QueuedAllocations = as.FailedTGAllocs, as.QueuedAllocations
+	}
 	return &t
 }
 
@@ -134,7 +169,7 @@ func (p *Planner) write(d *planned, evals []*api.Evaluation) {
 	e := p.lastOpen()
 	e.parts = append(e.parts, d)
 	room := func() int { // in e, which becomes a new entry when it is full
-		if e.rows >= maxRows {
+		if e.rows >= maxRows || e.size >= maxBytes {
 			e = &entry{parts: []*planned{d}}
 			p.open = append(p.open, e)
 		}
@@ -168,11 +203,22 @@ func (p *Planner) write(d *planned, evals []*api.Evaluation) {
 		p.writeRows(e, d, place[:n])
 		e.rows, place = e.rows+n, place[n:]
 	}
+	size := 0
+	for _, ev := range evals {
+		size += ev.Msgsize()
+	}
+	if e.size > 0 && e.size+size > maxBytes {
+		e = &entry{parts: []*planned{d}}
+		p.open = append(p.open, e)
+	}
 	e.cmd.Evals = append(e.cmd.Evals, evals...)
+	e.size += size
 	e.ends = append(e.ends, d)
 }
 
-func (e *entry) full() bool { return e.rows >= maxRows || len(e.cmd.Evals) >= maxEntryEvals }
+func (e *entry) full() bool {
+	return e.rows >= maxRows || len(e.cmd.Evals) >= maxEntryEvals || e.size >= maxBytes
+}
 
 // lastOpen is the entry that work is added to.
 func (p *Planner) lastOpen() *entry {
@@ -199,6 +245,10 @@ func (p *Planner) writeRows(e *entry, d *planned, rows []scheduler.Placement) {
 	}
 	if gp := d.plan.Groups[g.Group]; gp != nil {
 		g.Metric = gp.Metric
+	}
+	e.size += len(g.Group) + 100
+	if g.Metric != nil {
+		e.size += g.Metric.Msgsize()
 	}
 	for i := range rows {
 		r := &rows[i]

@@ -12,7 +12,7 @@ import (
 func (p *Planner) rebuild() {
 	p.inbox.take() // the state holds what it names
 	snap := p.cfg.Store.Snapshot()
-	p.queue, p.open, p.flying = newQueue(), nil, nil
+	p.queue, p.open, p.flying, p.refused = newQueue(), nil, nil, false
 	p.view, p.ordinals, p.occupied = scheduler.NewView(), map[string]uint32{}, map[state.ID]struct{}{}
 	for n := range snap.Nodes("") {
 		p.ordinals[n.ID] = n.Ordinal
