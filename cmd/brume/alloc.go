@@ -234,6 +234,9 @@ func (c *cli) allocLogsCmd() *cobra.Command {
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.complete(allocIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("tail") && q.Tail < 1 {
+				return fmt.Errorf("--tail %d: want 1 line or more", q.Tail)
+			}
 			cl, err := c.client()
 			if err != nil {
 				return err

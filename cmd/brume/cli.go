@@ -44,6 +44,12 @@ const (
 	outputJSON  = "json"
 )
 
+// Groups of verbs in the help.
+const (
+	groupRun = "run"
+	groupUse = "use"
+)
+
 // root builds the tree of verbs.
 func (c *cli) root() *cobra.Command {
 	root := &cobra.Command{
@@ -70,18 +76,20 @@ func (c *cli) root() *cobra.Command {
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	root.SetIn(c.in)
-	root.AddGroup(&cobra.Group{ID: "run", Title: "Run a cluster:"}, &cobra.Group{ID: "use", Title: "Use it:"})
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run a cluster:"}, &cobra.Group{ID: groupUse, Title: "Use it:"})
 	for _, cmd := range append(c.hostCmds(), c.joinTokenCmd()) {
 		if !cmd.Hidden {
-			cmd.GroupID = "run"
+			cmd.GroupID = groupRun
 		}
 		root.AddCommand(cmd)
 	}
 	for _, cmd := range []*cobra.Command{c.jobCmd(), c.allocCmd(), c.nodeCmd(), c.evalCmd()} {
-		cmd.GroupID = "use"
+		cmd.GroupID = groupUse
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(c.versionCmd(), c.exampleWebCmd())
+	root.InitDefaultCompletionCmd()
+	explainArgs(root)
 	return root
 }
 

@@ -23,6 +23,9 @@ func (c *cli) joinTokenCreateCmd() *cobra.Command {
 		Short: "Make a token and print it, once: give it to machines as BRUME_JOIN_TOKEN or in a file",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if req.Uses < 1 {
+				return fmt.Errorf("--uses %d: a token admits at least one machine", req.Uses)
+			}
 			cl, err := c.client()
 			if err != nil {
 				return err
@@ -41,10 +44,10 @@ func (c *cli) joinTokenCreateCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&req.Role, "role", "agent", "what it admits: agent or hub")
+	cmd.Flags().StringVar(&req.Role, "role", "agent", "what it admits: agent")
 	cmd.Flags().IntVar(&req.Uses, "uses", 1, "how many machines it admits")
 	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is good for")
-	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"agent", "hub"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"agent"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

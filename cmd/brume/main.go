@@ -17,10 +17,10 @@ func main() { os.Exit(run()) }
 
 // run holds what must be undone before the process exits.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	cli := newCLI(os.Stdin, os.Stdout, os.Stderr)
-	err := cli.root().ExecuteContext(ctx)
+	cmd, err := cli.root().ExecuteContextC(ctx)
 	var code exitCode
 	switch {
 	case err == nil:
@@ -29,8 +29,20 @@ func run() int {
 		return int(code)
 	default:
 		fmt.Fprintf(os.Stderr, "Error: %v\n", err)
+		if way := advice(err); way != "" && talksToHub(cmd) {
+			fmt.Fprintln(os.Stderr, way)
+		}
 		return exitError
 	}
+}
+
+// stopSignals are those that end a verb in order: the closed terminal's is one, except under nohup.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // Exit codes of every verb.

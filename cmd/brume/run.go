@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -38,7 +37,12 @@ func (c *cli) jobRunCmd() *cobra.Command {
 			if cmd.Flags().Changed("check-index") {
 				req.EnforceIndex, req.JobModifyIndex = true, checkIndex
 			}
-			return c.runJob(cmd.Context(), cl, req, detach)
+			err = c.runJob(cmd.Context(), cl, req, detach)
+			if err != nil && cmd.Context().Err() != nil {
+				fmt.Fprintf(c.err, "Stopped following; the job goes on if it was submitted. See \"brume job status %s\".\n", job.ID)
+				return exitCode(exitError)
+			}
+			return err
 		},
 	}
 	file.flags(cmd)
@@ -64,11 +68,7 @@ func (c *cli) runJob(ctx context.Context, cl *client.Client, req *api.JobRegiste
 		return nil
 	}
 	f := &follower{cli: c, client: cl, query: client.Query{Namespace: req.Job.Namespace}, id: req.Job.ID, eval: resp.EvalID, show: newProgress(c)}
-	err = f.follow(ctx)
-	if errors.Is(err, context.Canceled) {
-		c.printf("Stopped following; the job goes on. See \"brume job status %s\".\n", req.Job.ID)
-	}
-	return err
+	return f.follow(ctx)
 }
 
 // follower watches one registration of a job until it is settled.
