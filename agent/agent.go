@@ -194,7 +194,7 @@ func (a *agent) admit(ctx context.Context) (admission, *identity.Credentials, er
 		}
 	}
 	if a.cfg.JoinToken == "" || len(a.cfg.Join) == 0 {
-		return have, nil, api.E(api.ErrInvalid, "this node is not in a cluster yet: name a hub to join and give a join token")
+		return have, nil, api.E(api.ErrInvalid, "this node is not in a cluster yet: name a hub to join (--join HOST) and give a join token (BRUME_JOIN_TOKEN or --join-token-file)")
 	}
 	a.cfg.Name = cmp.Or(a.cfg.Name, hostname())
 	a.cfg.Gossip = cmp.Or(a.cfg.Gossip, firstGossip)

@@ -44,10 +44,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Address = "http://127.0.0.1:4646"
 	}
 	base, err := url.Parse(cfg.Address)
-	if err != nil {
-		return nil, fmt.Errorf("address %q: %w", cfg.Address, err)
-	}
-	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
 		return nil, fmt.Errorf("address %q: want http://HOST:PORT or https://HOST:PORT: %w", cfg.Address, api.ErrInvalid)
 	}
 	hc := cfg.HTTP
