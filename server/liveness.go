@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/brumehq/brume/api"
@@ -18,8 +19,12 @@ const (
 	beatEvery = time.Second
 	// silenceHeard is how long the hub must have run without a pause for the silence of a link to count as grace.
 	silenceHeard = 15 * time.Second
-	// downAtOnce bounds the nodes, and so the evaluations, of one entry.
-	downAtOnce = 200
+	// changeAtOnce bounds the nodes of one entry,
+	changeAtOnce = 200
+	// evalsAtOnce its evaluations, each of which may take 1 KiB.
+	evalsAtOnce = 1000
+	// afterDown is when the evaluations are due that do not fit the entry which marks their node down.
+	afterDown = 5 * time.Second
 )
 
 // watchNodes marks nodes down whose link is gone and stays gone for the grace, and ready again when it is back. Gossip is
@@ -96,7 +101,7 @@ func (l *liveness) judge(snap *state.Snapshot, now time.Time) (down, back []stri
 	for n := range snap.Nodes("") {
 		is := l.hub.links.state(n.ID)
 		if is.linked || n.Status == api.NodeStatusDown {
-			if is.registered && n.Status != api.NodeStatusReady {
+			if is.registered && n.Status != api.NodeStatusReady && len(back) < changeAtOnce {
 				back = append(back, n.ID)
 			}
 			continue
@@ -109,7 +114,7 @@ func (l *liveness) judge(snap *state.Snapshot, now time.Time) (down, back []stri
 			}
 		}
 		gone[n.ID] = end
-		if !end.After(now) && len(down) < downAtOnce {
+		if !end.After(now) && len(down) < changeAtOnce {
 			down = append(down, n.ID)
 		}
 		if next.IsZero() || end.Before(next) {
@@ -120,20 +125,37 @@ func (l *liveness) judge(snap *state.Snapshot, now time.Time) (down, back []stri
 	return down, back, next
 }
 
+// markDown marks those of the nodes down whose evaluations fit an entry, one at least; the others are found again.
 func (l *liveness) markDown(ctx context.Context, snap *state.Snapshot, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	cmd := state.NodeStatus{
-		IDs: ids, Status: api.NodeStatusDown, Description: "its link is gone", Evals: evalsOfNodes(snap, ids),
-	}
-	if _, _, err := l.hub.apply(ctx, cmd); err != nil {
-		return ignoreEnd(ctx, err)
+	evals, n := evalsOfNodes(snap, ids)
+	ids = ids[:n]
+	for _, cmd := range downCommands(ids, evals, time.Now()) {
+		if _, _, err := l.hub.apply(ctx, cmd); err != nil {
+			return ignoreEnd(ctx, err)
+		}
 	}
 	for _, id := range ids {
 		l.hub.log.Info("node is down", "node", id)
 	}
 	return nil
+}
+
+// downCommands mark nodes down and have their jobs looked at. Evaluations for which the entry has no room go first, to be
+// looked at when the node is down: should the hub end in between, nothing is forgotten.
+func downCommands(ids []string, evals []*api.Evaluation, now time.Time) (cmds []state.Command) {
+	at := min(len(evals), evalsAtOnce)
+	for late := range slices.Chunk(evals[at:], evalsAtOnce) {
+		for _, e := range late {
+			e.WaitUntil = now.Add(afterDown)
+		}
+		cmds = append(cmds, state.PutEvals{Evals: late})
+	}
+	return append(cmds, state.NodeStatus{
+		IDs: ids, Status: api.NodeStatusDown, Description: "its link is gone", Evals: evals[:at],
+	})
 }
 
 func (l *liveness) markReady(ctx context.Context, ids []string) error {
@@ -157,25 +179,35 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
-// evalsOfNodes are the evaluations of all jobs that have work on nodes, one a job.
-func evalsOfNodes(snap *state.Snapshot, ids []string) []*api.Evaluation {
-	var evals []*api.Evaluation
+// evalsOfNodes are the evaluations of all jobs that have work on the first n of the nodes, one a job: of as many nodes as
+// do not call for more than evalsAtOnce, and of one at least.
+func evalsOfNodes(snap *state.Snapshot, ids []string) (evals []*api.Evaluation, n int) {
 	seen := map[state.JobName]bool{}
-	for _, id := range ids {
-		n := snap.Node(id)
-		if n == nil {
+	for n, id := range ids {
+		more := evalsOfNode(snap, id, seen)
+		if n > 0 && len(evals)+len(more) > evalsAtOnce {
+			return evals, n
+		}
+		evals = append(evals, more...)
+	}
+	return evals, len(ids)
+}
+
+// evalsOfNode are those of one node, for jobs that were not seen.
+func evalsOfNode(snap *state.Snapshot, id string, seen map[state.JobName]bool) (evals []*api.Evaluation) {
+	n := snap.Node(id)
+	if n == nil {
+		return nil
+	}
+	for r := range snap.RowsOfNode(n.Ordinal, 0) {
+		name := state.JobName{Namespace: r.Namespace(), ID: r.JobID()}
+		if r.ClientTerminal() || seen[name] {
 			continue
 		}
-		for r := range snap.RowsOfNode(n.Ordinal, 0) {
-			name := state.JobName{Namespace: r.Namespace(), ID: r.JobID()}
-			if r.ClientTerminal() || seen[name] {
-				continue
-			}
-			seen[name] = true
-			e := newEval(r.Job(), api.EvalTriggerNodeUpdate)
-			e.NodeID, e.NodeModifyIndex = n.ID, n.ModifyIndex
-			evals = append(evals, e)
-		}
+		seen[name] = true
+		e := newEval(r.Job(), api.EvalTriggerNodeUpdate)
+		e.NodeID, e.NodeModifyIndex = n.ID, n.ModifyIndex
+		evals = append(evals, e)
 	}
 	return evals
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -90,5 +91,50 @@ func TestWhenANodeIsDown(t *testing.T) {
 				t.Errorf("down is %v, want %v", got, tt.down)
 			}
 		})
+	}
+}
+
+// However many jobs have work on nodes that go down, each is looked at, and no entry is larger than the log takes.
+func TestEntriesThatMarkNodesDownFit(t *testing.T) {
+	h := newHub(Config{})
+	hist := &history{t: t, store: h.store}
+	start := time.Unix(1_700_000_000, 0)
+	const perNode = 2*evalsAtOnce/3 + 1
+	var ids []string
+	for n := range 4 {
+		node := testNode(fmt.Sprintf("00000000-0000-8000-8000-%012d", n), fmt.Sprint("n", n))
+		node.Status = api.NodeStatusReady
+		hist.apply(start, state.PutNode{Node: node})
+		ordinal := h.store.Snapshot().Node(node.ID).Ordinal
+		ids = append(ids, node.ID)
+		jobs := perNode
+		if n == 0 {
+			jobs = 3 * evalsAtOnce
+		}
+		for i := range jobs {
+			j := testJob(fmt.Sprintf("job-%0200d-%d", i, n))
+			hist.apply(start, state.RegisterJob{Job: j})
+			ref := state.RefOf(h.store.Snapshot().Job(j.Namespace, j.ID))
+			hist.apply(start, state.Plan{Place: []state.PlaceGroup{{Job: ref, Group: j.TaskGroups[0].Name, Rows: []state.Placement{
+				{ID: state.ID{1, byte(n), byte(i >> 8), byte(i)}, Node: ordinal},
+			}}}})
+		}
+	}
+	looked := map[string]bool{}
+	for left := ids; len(left) > 0; {
+		evals, n := evalsOfNodes(h.store.Snapshot(), left)
+		for i, cmd := range downCommands(left[:n], evals, start) {
+			entry, err := state.Encode(state.Header{}, cmd)
+			if err != nil || len(entry) > maxEntry/2 {
+				t.Fatalf("entry %d of %d bytes (%v), want at most half of what the log takes", i, len(entry), err)
+			}
+		}
+		for _, e := range evals {
+			looked[e.JobID] = true
+		}
+		left = left[n:]
+	}
+	if want := 3*evalsAtOnce + 3*perNode; len(looked) != want {
+		t.Errorf("%d jobs are looked at, want %d", len(looked), want)
 	}
 }
