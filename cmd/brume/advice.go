@@ -13,9 +13,14 @@ import (
 	"github.com/brumehq/brume/api"
 )
 
-// advice is the way out of an error that a command which talks to a hub ended with, "" if there is nothing to add.
-func advice(err error) string {
+// advice is the way out of the error that cmd ended with, "" if there is nothing to add.
+func advice(cmd *cobra.Command, err error) string {
 	switch {
+	// The text, because gossip does not wrap its error.
+	case strings.Contains(err.Error(), syscall.EADDRINUSE.Error()):
+		return portAdvice(cmd)
+	case !talksToHub(cmd):
+		return ""
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return `No hub answers there. Start one with "brume dev" or "brume hub", or name one with --address or BRUME_ADDR.`
 	case errors.Is(err, api.ErrDenied):
@@ -26,6 +31,20 @@ func advice(err error) string {
 		return `The hub speaks HTTPS: begin the address with https://.`
 	}
 	return ""
+}
+
+// portAdvice names the flags with which cmd listens elsewhere.
+func portAdvice(cmd *cobra.Command) string {
+	var flags []string
+	for _, name := range []string{"http", "rpc", "gossip"} {
+		if cmd.Flags().Lookup(name) != nil {
+			flags = append(flags, "--"+name)
+		}
+	}
+	if len(flags) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Another program has that port, perhaps another hub or agent: name another with %s; a start remembers it.", strings.Join(flags, ", "))
 }
 
 func isUnknownAuthority(err error) bool {

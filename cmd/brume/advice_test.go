@@ -43,46 +43,33 @@ func TestWrongUseIsRefusedWithTheWayOut(t *testing.T) {
 	}
 }
 
-// What stands between a user and the hub has a way out; what the hub says of the user's own request stands for itself.
+// What stands between a user and the hub has a way out; what the hub says of the user's own request stands for itself, and
+// advice for users of a cluster is not given to those that are one.
 func TestAdvice(t *testing.T) {
+	busy := errors.New("gossip: listen tcp 0.0.0.0:4648: bind: address already in use")
 	tests := []struct {
 		rule string
+		args string
 		err  error
 		want string
 	}{
-		{"no hub there", fmt.Errorf("hub h: %w", syscall.ECONNREFUSED), "BRUME_ADDR"},
-		{"no token", fmt.Errorf("job: %w", api.ErrDenied), "BRUME_TOKEN"},
-		{"plain HTTP to a hub", errors.New("Client sent an HTTP request to an HTTPS server. (status 400)"), "https://"},
-		{"the job is wrong", fmt.Errorf("job: %w", api.ErrInvalid), ""},
+		{"no hub there", "job status", fmt.Errorf("hub h: %w", syscall.ECONNREFUSED), "BRUME_ADDR"},
+		{"no token", "join-token create", fmt.Errorf("job: %w", api.ErrDenied), "BRUME_TOKEN"},
+		{"plain HTTP to a hub", "node status", errors.New("Client sent an HTTP request to an HTTPS server. (status 400)"), "https://"},
+		{"the job is wrong", "job run", fmt.Errorf("job: %w", api.ErrInvalid), ""},
+		{"an agent's denial is not for a token of the API", "agent", api.ErrDenied, ""},
+		{"a hub's port is taken", "hub", busy, "--http, --rpc, --gossip"},
+		{"an agent's port is taken", "agent", busy, "with --gossip;"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
-			if got := advice(tt.err); !strings.Contains(got, tt.want) || (tt.want == "") != (got == "") {
+			cmd, _, err := newCLI(strings.NewReader(""), t.Output(), t.Output()).root().Find(strings.Fields(tt.args))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := advice(cmd, tt.err); !strings.Contains(got, tt.want) || (tt.want == "") != (got == "") {
 				t.Errorf("advice = %q, want one with %q", got, tt.want)
 			}
 		})
-	}
-}
-
-// Advice for users of a cluster is not given to those that are one.
-func TestAdviceIsForCommandsThatTalkToAHub(t *testing.T) {
-	root := newCLI(strings.NewReader(""), t.Output(), t.Output()).root()
-	for _, tt := range []struct {
-		args []string
-		want bool
-	}{
-		{[]string{"job", "status"}, true},
-		{[]string{"join-token", "create"}, true},
-		{[]string{"agent"}, false},
-		{[]string{"hub"}, false},
-		{[]string{"version"}, false},
-	} {
-		cmd, _, err := root.Find(tt.args)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := talksToHub(cmd); got != tt.want {
-			t.Errorf("talksToHub(%v) = %v, want %v", tt.args, got, tt.want)
-		}
 	}
 }

@@ -29,7 +29,7 @@ func run() int {
 		return int(code)
 	default:
 		fmt.Fprintf(os.Stderr, "Error: %v\n", err)
-		if way := advice(err); way != "" && talksToHub(cmd) {
+		if way := advice(cmd, err); way != "" {
 			fmt.Fprintln(os.Stderr, way)
 		}
 		return exitError
