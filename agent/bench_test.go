@@ -107,10 +107,45 @@ func (b *bench) killPlugin() {
 	close(b.process)
 }
 
-// mortal is a client whose Wait answers as one does whose plugin's process may end.
+// mortal is a client that answers as one does whose plugin's process may end.
 type mortal struct {
 	plugins.Client
 	gone <-chan struct{}
+}
+
+// over is err, or that the process has ended if it has.
+func (m *mortal) over(err error) error {
+	select {
+	case <-m.gone:
+		return plugins.ErrPluginGone
+	default:
+		return err
+	}
+}
+
+func (m *mortal) Start(ctx context.Context, c *plugins.TaskConfig) (*plugins.TaskHandle, *plugins.NetworkOverride, error) {
+	if err := m.over(nil); err != nil {
+		return nil, nil, err
+	}
+	handle, network, err := m.Client.Start(ctx, c)
+	if err := m.over(err); err != nil {
+		return nil, nil, err
+	}
+	return handle, network, nil
+}
+
+func (m *mortal) Recover(ctx context.Context, h *plugins.TaskHandle) error {
+	if err := m.over(nil); err != nil {
+		return err
+	}
+	return m.Client.Recover(ctx, h)
+}
+
+func (m *mortal) Destroy(ctx context.Context, id string, force bool) error {
+	if err := m.over(nil); err != nil {
+		return err
+	}
+	return m.Client.Destroy(ctx, id, force)
 }
 
 func (m *mortal) Wait(ctx context.Context, id string) (plugins.ExitResult, error) {

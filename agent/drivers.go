@@ -110,6 +110,21 @@ func (s *driverSet) get(ctx context.Context, name string, gone *driver) (*driver
 	}
 }
 
+// ask calls f with the process of a driver that is not gone, and with the next one if that dies over it. It returns the
+// process that answered, with f's error, or get's error.
+func (s *driverSet) ask(ctx context.Context, name string, gone *driver, f func(*driver) error) (*driver, error) {
+	for {
+		d, err := s.get(ctx, name, gone)
+		if err != nil {
+			return nil, err
+		}
+		if err := f(d); !errors.Is(err, plugins.ErrPluginGone) {
+			return d, err
+		}
+		gone = d
+	}
+}
+
 // supervise runs one plugin again and again until ctx ends.
 func (s *driverSet) supervise(ctx context.Context, spec pluginSpec, first func()) {
 	defer first()

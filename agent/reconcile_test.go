@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -94,6 +95,37 @@ func TestIntendedStartIsFoundAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A plugin that dies over a start may have started the task: its next process is asked, whenever it comes, before the task
+// is started again. One that dies when the task has ended forgets it all the same.
+func TestStartThatThePluginDiedOverIsFoundAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		b.driver.onStart = func(_ context.Context, c *plugins.TaskConfig) error {
+			b.driver.begin(c)
+			b.killPlugin()
+			return nil
+		}
+		a := newAllocation(api.JobTypeService, "main")
+		b.hubs(true, a)
+		time.Sleep(time.Minute)
+		b.wantStatus(a.ID, api.AllocClientRunning)
+		if diff := cmp.Diff([]string{"start main", "recover main"}, slices.Compact(b.driver.seen())); diff != "" {
+			t.Errorf("asked of the driver (-want +got):\n%s", diff)
+		}
+		if n := b.driver.alive(); n != 1 {
+			t.Errorf("%d tasks live, want 1", n)
+		}
+		b.driver.onStart = nil
+		b.killPlugin()
+		b.driver.finish("main", plugins.ExitResult{})
+		b.hubs(false, stopped(a))
+		time.Sleep(time.Minute)
+		b.wantStatus(a.ID, api.AllocClientComplete)
+		if n := len(b.driver.tasks); n != 0 {
+			t.Errorf("the driver still holds %d tasks", n)
+		}
+	})
 }
 
 func TestRestartDelaySurvivesTheAgent(t *testing.T) {

@@ -55,7 +55,7 @@ func (t *task) start(ctx, live context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err() // the next agent finds out what became of it
 	case errors.Is(err, plugins.ErrPluginGone):
-		return t.adopt(ctx, config)
+		return t.adopt(ctx, config, d)
 	case err != nil:
 		t.forget(ctx)
 		return err
@@ -107,9 +107,10 @@ func (t *task) started(ctx context.Context, d *driver, handle *plugins.TaskHandl
 // resume finds out about a run that an earlier agent began: one with a handle is left to await, one that was only
 // intended is adopted if the driver knows it. A task that is to stop is found first too: what is not found cannot be stopped.
 func (t *task) resume(ctx context.Context) {
-	if t.rec.ID == "" || t.rec.Exit != nil {
+	if t.rec.ID == "" {
 		return
 	}
+	// Also of one that has ended: the driver holds what is left in its pipes until it forgets the run.
 	if err := t.openLogs(ctx); err != nil && ctx.Err() == nil {
 		t.log.Warn("collect output again", "err", err)
 	}
@@ -119,7 +120,7 @@ func (t *task) resume(ctx context.Context) {
 	config, _, err := t.prepare(ctx)
 	if err == nil {
 		config.ID = t.rec.ID
-		err = t.adopt(ctx, config)
+		err = t.adopt(ctx, config, nil)
 	}
 	if err != nil && ctx.Err() == nil {
 		t.log.Info("an intended start did not happen", "err", err)
@@ -127,15 +128,15 @@ func (t *task) resume(ctx context.Context) {
 	}
 }
 
-// adopt asks the driver's next process for a run that it was asked to start but whose handle never came. If it does not
-// know the run, the run is forgotten and an error that allows another try is returned.
-func (t *task) adopt(ctx context.Context, config *plugins.TaskConfig) error {
-	d, err := t.h.drivers.get(ctx, t.rec.Driver, t.on)
-	if err != nil {
+// adopt asks the driver's next process, which is not the gone one, for a run that it was asked to start but whose handle
+// never came. If it does not know the run, the run is forgotten and an error that allows another try is returned.
+func (t *task) adopt(ctx context.Context, config *plugins.TaskConfig, gone *driver) error {
+	handle := &plugins.TaskHandle{Config: config, State: plugins.TaskStateRunning}
+	d, err := t.h.drivers.ask(ctx, t.rec.Driver, gone, func(d *driver) error { return d.Recover(ctx, handle) })
+	if d == nil {
 		return err
 	}
-	handle := &plugins.TaskHandle{Config: config, State: plugins.TaskStateRunning}
-	if err := d.Recover(ctx, handle); err != nil {
+	if err != nil {
 		if ctx.Err() == nil {
 			t.forget(ctx)
 		}
@@ -241,13 +242,16 @@ func (t *task) forget(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, destroyTimeout)
 	defer cancel()
-	d, err := t.h.drivers.get(ctx, t.rec.Driver, nil)
-	if err == nil {
-		err = d.Destroy(ctx, t.rec.ID, true)
-	}
-	if errors.Is(err, plugins.ErrTaskNotFound) && t.rec.Handle != nil && recoverRun(ctx, d, t.rec.Handle) == nil {
-		err = d.Destroy(ctx, t.rec.ID, true) // a new process of the plugin had to be told of it first
-	}
+	_, err := t.h.drivers.ask(ctx, t.rec.Driver, nil, func(d *driver) error {
+		err := d.Destroy(ctx, t.rec.ID, true)
+		if !errors.Is(err, plugins.ErrTaskNotFound) || t.rec.Handle == nil {
+			return err
+		}
+		if err := recoverRun(ctx, d, t.rec.Handle); err != nil { // a new process of the plugin has to be told of it first
+			return err
+		}
+		return d.Destroy(ctx, t.rec.ID, true)
+	})
 	if err != nil && !errors.Is(err, plugins.ErrTaskNotFound) && ctx.Err() == nil {
 		t.log.Warn("driver forgets a run", "err", err)
 	}

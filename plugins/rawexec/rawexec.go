@@ -162,7 +162,12 @@ func (d *Driver) Start(ctx context.Context, task *plugins.TaskConfig) (*plugins.
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := ask(ctx, d, keeperPatience, func(c *keeper.Client) (keeper.Process, error) { return c.Start(ctx, spec) })
+	p, err := ask(ctx, d, keeperPatience, func(c *keeper.Client) (keeper.Process, error) {
+		if err := ctx.Err(); err != nil { // a Destroy may have come already
+			return keeper.Process{}, err
+		}
+		return c.Start(ctx, spec)
+	})
 	if err != nil {
 		if errors.Is(err, keeper.ErrTemporary) || errors.Is(err, keeper.ErrGone) {
 			err = plugins.NewRecoverable(err)
