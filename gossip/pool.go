@@ -190,7 +190,7 @@ func (p *Pool) rejoin() {
 				failed = append(failed, m.Addr)
 			}
 		}
-		if len(failed) > 0 && rand.IntN(alive) < len(failed) {
+		if len(failed) > 0 && rand.IntN(max(alive, 1)) < len(failed) {
 			_, _ = p.ml.Join([]string{failed[rand.IntN(len(failed))]}) // it may be gone for good
 		}
 	}

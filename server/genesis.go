@@ -160,10 +160,11 @@ func (h *Hub) makeCluster() error {
 	return h.remember()
 }
 
-// bootstrap makes this hub the only voter of a log that is empty; one that is not stays as it is.
+// bootstrap makes this hub the only voter of a log that is empty; one that is not stays as it is. A log that is empty though
+// the cluster was begun long ago was lost: no leader could ever come of it.
 func (h *Hub) bootstrap(disk *RaftDisk, trans raft.Transport, cfg *raft.Config) error {
 	if _, err := h.dir.readGenesis(); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return h.checkLog(disk)
 	} else if err != nil {
 		return err
 	}
@@ -172,6 +173,22 @@ func (h *Hub) bootstrap(disk *RaftDisk, trans raft.Transport, cfg *raft.Config) 
 	})
 	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
 		return fmt.Errorf("first Raft configuration: %w", err)
+	}
+	return nil
+}
+
+// checkLog fails where neither log nor snapshot holds anything.
+func (h *Hub) checkLog(disk *RaftDisk) error {
+	last, err := disk.Logs.LastIndex()
+	if err != nil {
+		return fmt.Errorf("raft log: %w", err)
+	}
+	snapshots, err := disk.Snapshots.List()
+	if err != nil {
+		return fmt.Errorf("raft snapshots: %w", err)
+	}
+	if last == 0 && len(snapshots) == 0 {
+		return fmt.Errorf("the log in %s is lost: restore the data directory from a copy, or make another cluster with --init and --data-dir", h.dir.file("raft"))
 	}
 	return nil
 }

@@ -150,11 +150,11 @@ func withStatus(status int, err error) error { return &statusError{status, err} 
 func writeError(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	var own *statusError
-	var large *http.MaxBytesError
+	_, large := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case errors.As(err, &own):
 		status = own.status
-	case errors.As(err, &large):
+	case large:
 		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, api.ErrNotFound):
 		status = http.StatusNotFound
@@ -176,8 +176,7 @@ func writeError(w http.ResponseWriter, err error) {
 // decode reads a JSON body; what is wrong with it is the client's error.
 func decode(r *http.Request, into any) error {
 	if err := json.NewDecoder(r.Body).Decode(into); err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			return err
 		}
 		return api.E(api.ErrInvalid, err.Error())

@@ -1,7 +1,12 @@
 package server
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/brumehq/brume/api"
@@ -55,5 +60,55 @@ func TestRoutesAreDistinct(t *testing.T) {
 		}
 		seen[r] = true
 	}
-	var _ http.Handler = (&Hub{}).routes() // panics if patterns conflict
+	(&Hub{}).routes() // panics if patterns conflict
+}
+
+// answerer is an agent's end of a link.
+type answerer func(*http.Request) *http.Response
+
+func (a answerer) RoundTrip(r *http.Request) (*http.Response, error) { return a(r), nil }
+
+// An agent learns no token of the caller's, and cannot make the caller take it elsewhere.
+func TestProxyPassesNothingOnThatIsNotTheAnswer(t *testing.T) {
+	ask := func(status int, header http.Header) (asked *http.Request, got *http.Response) {
+		h := newHub(Config{})
+		proxy := h.nodeProxy("node", "n1", answerer(func(r *http.Request) *http.Response {
+			asked = r
+			return &http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: header, Body: io.NopCloser(strings.NewReader("line"))}
+		}))
+		r := httptest.NewRequest(http.MethodGet, "/v1/client/fs/logs/1?task=t", nil)
+		for _, name := range []string{api.HeaderToken, "Authorization", "Cookie", "X-Forwarded-For"} {
+			r.Header.Set(name, "secret")
+		}
+		w := httptest.NewRecorder()
+		proxy.ServeHTTP(w, r)
+		return asked, w.Result()
+	}
+
+	asked, got := ask(http.StatusOK, http.Header{
+		"Content-Type": {"text/plain"}, "Set-Cookie": {"a=b"}, "Location": {"https://elsewhere"}, "Alt-Svc": {`h2="elsewhere:443"`},
+		"Strict-Transport-Security": {"max-age=1"}, api.HeaderIndex: {"7"},
+	})
+	for name, values := range asked.Header {
+		if slices.Contains(values, "secret") {
+			t.Errorf("the agent is sent the caller's %s", name)
+		}
+	}
+	if asked.URL.RawQuery != "task=t" {
+		t.Errorf("the agent is asked %q, want the caller's question", asked.URL.RawQuery)
+	}
+	if body, _ := io.ReadAll(got.Body); got.StatusCode != http.StatusOK || string(body) != "line" {
+		t.Errorf("answer is %d %q, want the agent's", got.StatusCode, body)
+	}
+	if want := (http.Header{"Content-Type": {"text/plain"}}); !reflect.DeepEqual(got.Header, want) {
+		t.Errorf("answer carries %v, want %v", got.Header, want)
+	}
+	for _, status := range []int{http.StatusSwitchingProtocols, http.StatusFound, http.StatusTemporaryRedirect} {
+		if _, got := ask(status, http.Header{"Location": {"https://elsewhere"}}); got.StatusCode != http.StatusInternalServerError {
+			t.Errorf("an agent's answer of status %d came through as %d, want 500", status, got.StatusCode)
+		}
+	}
+	if _, got := ask(http.StatusNotFound, http.Header{api.HeaderError: {"not-found"}}); got.StatusCode != http.StatusNotFound || got.Header.Get(api.HeaderError) != "not-found" {
+		t.Errorf("an agent's refusal came through as %d of kind %q", got.StatusCode, got.Header.Get(api.HeaderError))
+	}
 }

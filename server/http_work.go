@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 
 	"github.com/brumehq/brume/api"
 	"github.com/brumehq/brume/server/state"
@@ -219,7 +221,14 @@ func toNode(h *Hub, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("node %s: %w", name, err)
 	}
-	proxy := &httputil.ReverseProxy{
+	h.nodeProxy(nodeID, name, transport).ServeHTTP(w, r)
+	return nil
+}
+
+// nodeProxy passes requests on to an agent and its answers back: a body, what it is and what kind of error. Nothing else
+// that a machine says reaches the caller, who might follow it elsewhere and take the token along.
+func (h *Hub) nodeProxy(nodeID, name string, transport http.RoundTripper) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1, // streams go through as they come
 		ErrorLog:      slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
@@ -229,10 +238,20 @@ func toNode(h *Hub, w http.ResponseWriter, r *http.Request) error {
 			p.Out.Header.Del("Authorization")
 			p.Out.Header.Del("Cookie")
 		},
+		ModifyResponse: func(resp *http.Response) error {
+			if resp.StatusCode < 200 || resp.StatusCode >= 300 && resp.StatusCode < 400 {
+				return fmt.Errorf("answered with status %d", resp.StatusCode)
+			}
+			maps.DeleteFunc(resp.Header, func(key string, _ []string) bool { return !slices.Contains(answerHeaders, key) })
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			writeError(w, fmt.Errorf("node %s: %w", name, err))
 		},
 	}
-	proxy.ServeHTTP(w, r)
-	return nil
+}
+
+// answerHeaders are what an agent may say of an answer.
+var answerHeaders = []string{
+	"Content-Type", "Content-Length", "Content-Encoding", "X-Content-Type-Options", api.HeaderError,
 }

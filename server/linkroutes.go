@@ -32,7 +32,7 @@ func (h *Hub) linkRoutes(a *agentLink) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(*agentLink, *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			reply, err := f(a, r)
+			reply, err := a.take(r, f)
 			if err != nil {
 				writeError(w, err)
 				return
@@ -49,6 +49,19 @@ func (h *Hub) linkRoutes(a *agentLink) http.Handler {
 		return api.HubList{Hubs: h.hubs()}, nil
 	})
 	return mux
+}
+
+// take answers one request of the agent's. One that carries a body waits until few others do.
+func (a *agentLink) take(r *http.Request, f func(*agentLink, *http.Request) (any, error)) (any, error) {
+	if r.Method == http.MethodPut {
+		select {
+		case a.writes <- struct{}{}:
+			defer func() { <-a.writes }()
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	return f(a, r)
 }
 
 // decodeBody reads a JSON body of at most limit bytes into v.

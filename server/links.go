@@ -27,7 +27,18 @@ type agentLink struct {
 	nodeID     string
 	session    *link.Session
 	transport  http.RoundTripper
-	registered atomic.Bool // the agent has said on this link what its node is
+	registered atomic.Bool   // the agent has said on this link what its node is
+	writes     chan struct{} // one for each body that is read and worked on at once
+}
+
+// maxLinkWrites bounds what one agent makes its hub hold at once: a sound one sends one report at a time.
+const maxLinkWrites = 2
+
+func newAgentLink(session *link.Session) *agentLink {
+	return &agentLink{
+		nodeID: session.Peer().NodeID, session: session, transport: session.RoundTripper(),
+		writes: make(chan struct{}, maxLinkWrites),
+	}
 }
 
 func newLinks() *links {
@@ -112,7 +123,7 @@ func (h *Hub) serveAgent(ctx context.Context, conn *tls.Conn) {
 		h.log.Warn("refuse link", "node", peer.NodeID, "remote", conn.RemoteAddr().String(), "err", err)
 		return
 	}
-	a := &agentLink{nodeID: peer.NodeID, session: session, transport: session.RoundTripper()}
+	a := newAgentLink(session)
 	if old := h.links.add(a); old != nil {
 		old.session.Close()
 	}
