@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 
 	"github.com/brumehq/brume/api"
@@ -61,10 +60,4 @@ func (c *Client) JoinTokens(ctx context.Context) ([]*api.JoinToken, error) {
 	var out []*api.JoinToken
 	_, err := c.get(ctx, "/v1/join-tokens", Query{}, &out)
 	return out, err
-}
-
-// RevokeJoinToken ends a token.
-func (c *Client) RevokeJoinToken(ctx context.Context, id string) error {
-	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/v1/join-token/" + url.PathEscape(id)}, nil)
-	return err
 }
