@@ -53,8 +53,13 @@ func (p *logPipes) run(ctx context.Context, stop func() bool) {
 		began := time.Now()
 		client, err := p.connect(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
+			switch {
+			case ctx.Err() == nil:
 				p.log.Error("log process", "err", err)
+			case stop() && p.process.starting():
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
+				p.process.awaitEnd(ctx, p.socket)
+				cancel()
 			}
 		} else {
 			select {

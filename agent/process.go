@@ -27,7 +27,8 @@ type sidecar struct {
 	args []string
 	logs string // directory of its log file
 
-	child *os.Process // started by this agent; nil if an earlier one did
+	child  *os.Process // started by this agent; nil if an earlier one did
+	served bool        // it has answered since it was started
 }
 
 // ensure calls dial until it succeeds, starting the process first if nobody answers.
@@ -43,6 +44,7 @@ func (s *sidecar) ensure(ctx context.Context, dial func(context.Context) error) 
 	defer cancel()
 	for pause(ctx, processPoll) {
 		if err = dial(ctx); err == nil {
+			s.served = true
 			return nil
 		}
 		if s.reap() {
@@ -70,9 +72,12 @@ func (s *sidecar) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.child = cmd.Process
+	s.child, s.served = cmd.Process, false
 	return nil
 }
+
+// starting reports whether this agent has started it and it has not answered since.
+func (s *sidecar) starting() bool { return s.child != nil && !s.served }
 
 // reap collects the process if it has ended, and reports whether it has.
 func (s *sidecar) reap() bool {
@@ -88,8 +93,12 @@ func (s *sidecar) reap() bool {
 	return false
 }
 
-// awaitEnd waits until nobody serves socket any more, and the process that this agent started is collected.
+// awaitEnd waits until nobody serves socket any more, and the process that this agent started is collected. One that never
+// answered could not be asked to end: it is told by a signal.
 func (s *sidecar) awaitEnd(ctx context.Context, socket string) {
+	if s.starting() && !s.reap() {
+		_ = s.child.Signal(syscall.SIGTERM) // not collected, so the number is still its own
+	}
 	for ctx.Err() == nil {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {

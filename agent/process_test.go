@@ -119,6 +119,28 @@ func TestLogProcessIsReplacedWithoutLoss(t *testing.T) {
 	}
 }
 
+// A helper that is still starting when the agent ends is not left behind.
+func TestHelperThatNeverAnsweredIsEnded(t *testing.T) {
+	dir := t.TempDir()
+	s := &sidecar{name: "slow", exe: "/bin/sleep", args: []string{"600"}, logs: dir}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.ensure(ctx, func(context.Context) error {
+		if s.child != nil {
+			cancel() // the agent ends between the start and the first answer
+		}
+		return errors.New("nobody answers")
+	})
+	if err == nil {
+		t.Fatal("ensure succeeded")
+	}
+	wait, done := context.WithTimeout(t.Context(), time.Minute)
+	defer done()
+	s.awaitEnd(wait, filepath.Join(dir, "none.sock"))
+	if wait.Err() != nil || s.child != nil {
+		t.Error("the helper goes on")
+	}
+}
+
 // wantNumbers checks that a file holds 0 to n-1, a line each.
 func wantNumbers(t *testing.T, path string, n int) {
 	t.Helper()
