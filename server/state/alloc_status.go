@@ -42,6 +42,9 @@ func (c AllocStatuses) encode(e *encoder) error {
 }
 
 func (e *encoder) allocStatus(s *api.AllocStatus, base *Snapshot) error {
+	if s == nil {
+		return fmt.Errorf("a status is null: %w", api.ErrInvalid)
+	}
 	id, err := ParseID(s.ID)
 	if err != nil {
 		return err

@@ -174,6 +174,9 @@ func (e *encoder) tracker(t *api.RescheduleTracker) error {
 	e.count(len(t.Events) + 1)
 	e.text(t.LastReschedule)
 	for _, ev := range t.Events {
+		if ev == nil {
+			return fmt.Errorf("reschedule tracker: an event is null: %w", api.ErrInvalid)
+		}
 		prev, err := ParseID(ev.PrevAllocID)
 		if err != nil {
 			return fmt.Errorf("reschedule tracker: %w", err)

@@ -109,6 +109,9 @@ func (e *encoder) ids(ids []ID) {
 func (e *encoder) evals(evals []*api.Evaluation) error {
 	e.count(len(evals))
 	for _, ev := range evals {
+		if ev == nil {
+			return fmt.Errorf("an evaluation is null: %w", api.ErrInvalid)
+		}
 		if err := e.object(ev); err != nil {
 			return err
 		}
