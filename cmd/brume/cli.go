@@ -20,6 +20,7 @@ type cli struct {
 	out, err io.Writer
 	tty      bool // out is a terminal: progress is redrawn in place
 	width    int  // columns of the terminal, 0 if it is none
+	height   int  // its lines
 	now      func() time.Time
 
 	address, token, namespace string
@@ -30,8 +31,8 @@ func newCLI(in io.Reader, out, errOut io.Writer) *cli {
 	c := &cli{in: in, out: out, err: errOut, now: time.Now}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		c.tty = true
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			c.width = w
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil {
+			c.width, c.height = w, h
 		}
 	}
 	return c

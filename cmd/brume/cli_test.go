@@ -58,8 +58,7 @@ func said(t *testing.T, address string, width int, args ...string) string {
 	root := c.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(t.Context())
-	var code exitCode
-	if errors.As(err, &code) {
+	if _, ok := errors.AsType[exitCode](err); ok {
 		return out.String() + errOut.String() + err.Error() + "\n"
 	}
 	if err != nil {

@@ -62,7 +62,7 @@ func (p *progress) changes(a *api.AllocationListStub) {
 	for _, name := range sortedTasks(a) {
 		key := a.ID + "/" + name
 		if e := lastEvent(a.TaskStates[name]); e != nil && noteworthy(e) {
-			if text := e.Type + ": " + e.DisplayMessage; p.seen[key] != text {
+			if text := plain(e.Type + ": " + e.DisplayMessage); p.seen[key] != text {
 				p.seen[key] = text
 				fmt.Fprintf(p.out, "%s  %s on %s: task %q: %s\n", now, a.Name, a.NodeName, name, text)
 			}
@@ -82,9 +82,17 @@ func noteworthy(e *api.TaskEvent) bool {
 // maxDrawn bounds the redrawn block: a longer one would scroll and could not be redrawn.
 const maxDrawn = 20
 
+// rows is how many allocations are drawn: with heading, sum and the cursor's line they must fit on the terminal.
+func (p *progress) rows() int {
+	if p.cli.height <= 0 {
+		return maxDrawn
+	}
+	return max(min(maxDrawn, p.cli.height-3), 0)
+}
+
 func (p *progress) redraw(job *api.Job, allocs []*api.AllocationListStub) {
 	t := newTable("ALLOCATION", "NODE", "STATUS", "LAST EVENT")
-	for _, a := range allocs[:min(len(allocs), maxDrawn)] {
+	for _, a := range allocs[:min(len(allocs), p.rows())] {
 		t.add(a.Name, a.NodeName, allocStatus(a), newestEvent(a))
 	}
 	lines := t.lines(p.cli.width)

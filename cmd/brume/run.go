@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,7 +85,7 @@ type follower struct {
 }
 
 func (f *follower) follow(ctx context.Context) error {
-	job, _, err := f.client.Job(ctx, f.id, f.query)
+	job, _, err := f.read(ctx)
 	if err != nil {
 		return fmt.Errorf("job %q: %w", f.id, err)
 	}
@@ -122,7 +125,10 @@ func (f *follower) follow(ctx context.Context) error {
 func (f *follower) awaitEval(ctx context.Context) (*api.Evaluation, error) {
 	q := f.query
 	for {
-		e, meta, err := f.client.Evaluation(ctx, f.eval, q)
+		e, meta, err := persist(ctx, f.show, func() (*api.Evaluation, client.Meta, error) { return f.client.Evaluation(ctx, f.eval, q) })
+		if errors.Is(err, api.ErrNotFound) { // decided so long ago that it was removed
+			return &api.Evaluation{ID: f.eval}, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("evaluation %s: %w", short(f.eval), err)
 		}
@@ -144,7 +150,6 @@ const (
 	undecided verdict = iota
 	settled           // all wanted allocations are healthy, or complete for a batch job
 	failed
-	superseded // another version was registered meanwhile
 )
 
 // awaitAllocs follows the job's allocations until they are settled; with part of the job blocked, until the rest is.
@@ -152,21 +157,79 @@ func (f *follower) awaitAllocs(ctx context.Context, blocked bool) ([]*api.Alloca
 	q := f.query
 	q.Params = withResources
 	for {
-		all, meta, err := f.client.JobAllocations(ctx, f.id, q)
+		all, meta, err := persist(ctx, f.show, func() ([]*api.AllocationListStub, client.Meta, error) {
+			return f.client.JobAllocations(ctx, f.id, q)
+		})
 		if err != nil {
 			return nil, failed, fmt.Errorf("job %q: allocations: %w", f.id, err)
 		}
 		mine, v := judge(f.job, all, blocked)
 		f.show.update(f.job, mine)
-		switch v {
-		case undecided:
-		case superseded:
-			return mine, v, fmt.Errorf("job %q: a newer version was submitted meanwhile; \"brume job status %s\" shows it", f.id, f.id)
-		default:
+		if v == failed {
+			return mine, v, nil
+		}
+		if err := f.wanted(ctx); err != nil {
+			return mine, v, err
+		}
+		if v == settled {
 			return mine, v, nil
 		}
 		q.Index, q.Wait = meta.Index, time.Minute
 	}
+}
+
+// wanted is an error if the version of the job that is followed is no longer the one that is wanted.
+func (f *follower) wanted(ctx context.Context) error {
+	switch job, _, err := f.read(ctx); {
+	case errors.Is(err, api.ErrNotFound):
+		return fmt.Errorf("job %q was removed meanwhile", f.id)
+	case err != nil:
+		return fmt.Errorf("job %q: %w", f.id, err)
+	case job.Stop:
+		return fmt.Errorf("job %q was stopped meanwhile", f.id)
+	case job.Version > f.job.Version:
+		return fmt.Errorf("job %q: a newer version was submitted meanwhile; \"brume job status %s\" shows it", f.id, f.id)
+	}
+	return nil
+}
+
+func (f *follower) read(ctx context.Context) (*api.Job, client.Meta, error) {
+	return persist(ctx, f.show, func() (*api.Job, client.Meta, error) { return f.client.Job(ctx, f.id, f.query) })
+}
+
+const (
+	hubPatience = 2 * time.Minute // with a hub that does not answer while a job is followed
+	hubPause    = 500 * time.Millisecond
+)
+
+// persist asks until there is an answer: a hub that is started again, or has no leader for a moment, is no reason to stop
+// following.
+func persist[T any](ctx context.Context, show *progress, ask func() (T, client.Meta, error)) (T, client.Meta, error) {
+	var limit time.Time
+	for {
+		v, meta, err := ask()
+		if err == nil || ctx.Err() != nil || !passing(err) || !limit.IsZero() && time.Now().After(limit) {
+			return v, meta, err
+		}
+		if limit.IsZero() {
+			limit = time.Now().Add(hubPatience)
+			show.line("The hub does not answer, asking again: %v", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(hubPause):
+		}
+	}
+}
+
+// passing reports whether the same request may succeed later.
+func passing(err error) bool {
+	if e, ok := errors.AsType[*client.StatusError](err); ok {
+		return e.Status >= http.StatusInternalServerError
+	}
+	return !slices.ContainsFunc([]error{api.ErrNotFound, api.ErrInvalid, api.ErrConflict, api.ErrDenied}, func(kind error) bool {
+		return errors.Is(err, kind)
+	})
 }
 
 // judge picks the allocations that stand for this version of the job, and says what became of it. With blocked, the
@@ -178,15 +241,12 @@ func judge(job *api.Job, all []*api.AllocationListStub, blocked bool) ([]*api.Al
 		want += g.Count
 	}
 	for _, a := range all {
-		if a.JobVersion > job.Version {
-			return nil, superseded
-		}
 		if a.JobVersion != job.Version || a.NextAllocation != "" {
 			continue
 		}
 		mine = append(mine, a)
 		switch {
-		case a.ClientStatus == api.AllocClientComplete && (job.Type == api.JobTypeBatch || a.DesiredStatus != api.AllocDesiredRun):
+		case a.ClientStatus == api.AllocClientComplete && job.Type == api.JobTypeBatch:
 			good++
 		case a.ClientStatus == api.AllocClientFailed:
 			bad = true
@@ -219,7 +279,7 @@ func (f *follower) explainFailures(allocs []*api.AllocationListStub) {
 			}
 			for _, e := range s.Events {
 				if e.DisplayMessage != "" && e.Type != api.TaskReceived && e.Type != api.TaskSetup {
-					f.show.line("  task %q: %s: %s", name, e.Type, e.DisplayMessage)
+					f.show.line("  task %q: %s: %s", name, e.Type, plain(e.DisplayMessage))
 				}
 			}
 		}

@@ -1,0 +1,10 @@
+job "web" {
+  group "web" {
+    task "t" {
+      driver = "raw_exec"
+      config {
+        command = "/bin/true"
+      }
+    }
+  }
+}
