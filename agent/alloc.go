@@ -154,7 +154,7 @@ func (a *alloc) refuse(err error) {
 	for name, t := range a.tasks {
 		t.note(failing(newEvent(api.TaskSetupFailure, "Allocation could not be begun: "+err.Error())))
 		t.rec.State.State, t.rec.State.Failed, t.rec.State.FinishedAt = api.TaskStateDead, true, time.Now()
-		t.store()
+		_ = t.store()
 		close(t.over)
 		a.states[name] = copyState(&t.rec.State)
 	}

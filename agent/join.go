@@ -18,10 +18,7 @@ import (
 	"github.com/brumehq/brume/link"
 )
 
-const (
-	joinTimeout  = 15 * time.Second
-	maxJoinReply = 1 << 20
-)
+const joinTimeout = 15 * time.Second
 
 const (
 	rpcPort    = "4647"

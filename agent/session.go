@@ -121,7 +121,7 @@ func together(ctx context.Context, runs ...func(context.Context) error) error {
 	first := <-errs
 	cancel()
 	for range len(runs) - 1 {
-		<-errs
+		_ = <-errs // they ended because the first did
 	}
 	if first == nil {
 		return errors.New("the hub closed the link")

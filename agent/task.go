@@ -201,7 +201,7 @@ func (t *task) note(e *api.TaskEvent) { addEvent(&t.rec.State, e) }
 
 // publish stores the task and tells its allocation.
 func (t *task) publish() {
-	t.store()
+	_ = t.store()
 	t.changed <- taskChange{t.name, copyState(&t.rec.State)}
 }
 
@@ -214,7 +214,8 @@ func (t *task) hear(e plugins.TaskEvent) {
 	t.changed <- taskChange{t.name, copyState(&t.rec.State)}
 }
 
-// store writes the task to the local database; a failure is the operator's to know of.
+// store writes the task to the local database; a failure is told to the operator here, and to the caller for whom it
+// changes something.
 func (t *task) store() error {
 	err := t.h.db.PutTask(t.allocID, &t.rec)
 	if err != nil {

@@ -78,7 +78,7 @@ func (t *task) record(x exit) {
 	t.rec.Exit = data
 	t.rec.State.FinishedAt = time.Now()
 	t.note(terminatedEvent(x))
-	t.store()
+	_ = t.store()
 }
 
 // run names one run of a task to a driver.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,10 +149,8 @@ func (c *cluster) awaitMember(ok func(*api.Member) bool) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		for _, m := range members.Members {
-			if ok(m) {
-				return
-			}
+		if slices.ContainsFunc(members.Members, ok) {
+			return
 		}
 	}
 	c.t.Fatal("gossip does not show what was expected")
