@@ -22,7 +22,7 @@ type Error struct {
 }
 
 // maxShown is how many problems Error spells out.
-const maxShown = 100
+const maxShown = 20
 
 // Error gives each problem its position and the line of the file:
 //

@@ -184,6 +184,19 @@ func TestTablesReadAsRecorded(t *testing.T) {
 	}
 }
 
+// A job is stopped by the beginning of its id, but forgotten only by the whole of it.
+func TestPurgeWantsTheWholeName(t *testing.T) {
+	answers := world()
+	answers["DELETE /v1/job/web"] = &api.JobRegisterResponse{EvalID: evalA}
+	delete(answers, "GET /v1/job/we")
+	if got, want := said(t, hub(t, answers), 0, "job", "stop", "--purge", "we"), "Error: name the job in full to purge it: \"web\"\n"; got != want {
+		t.Errorf("job stop --purge we said %q, want %q", got, want)
+	}
+	if got, want := said(t, hub(t, answers), 0, "job", "stop", "--detach", "we"), "Job \"web\" is stopping, evaluation ea000000\n"; got != want {
+		t.Errorf("job stop we said %q, want %q", got, want)
+	}
+}
+
 // -o json prints what the API answered, and nothing else.
 func TestJSONOutputIsJSONAlone(t *testing.T) {
 	for _, args := range [][]string{{"job", "status"}, {"job", "status", "web"}, {"alloc", "status", "0b"}, {"node", "status"}, {"node", "status", "n1"}, {"eval", "status"}, {"eval", "status", "ea"}, {"version"}} {

@@ -202,6 +202,9 @@ func (c *cli) jobStopCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if purge && id != args[0] {
+				return fmt.Errorf("name the job in full to purge it: %q", id)
+			}
 			resp, err := cl.StopJob(cmd.Context(), id, purge, client.Query{})
 			if err != nil {
 				return fmt.Errorf("job %q: %w", id, err)
