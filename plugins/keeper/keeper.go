@@ -117,6 +117,9 @@ func (k *keeper) replay(records []record) {
 	for _, t := range k.tasks {
 		t.ready = make(chan struct{})
 		close(t.ready)
+		if t.Exit == nil && t.PID == 0 && boot == k.boot {
+			t.identify()
+		}
 		if t.Exit == nil && (boot != k.boot || !k.adopt(t)) {
 			t.Exit = &Exit{Unknown: true, At: time.Now()}
 		}
@@ -128,9 +131,16 @@ func (k *keeper) replay(records []record) {
 	}
 }
 
+// identify finds the process of a mere intent by its pipes: the keeper died between starting it and writing its number.
+func (t *task) identify() {
+	if s, ok := writer(t.paths); ok {
+		t.PID, t.Started, t.StartedAt = s.PID, s.Started, time.Now()
+	}
+}
+
 // adopt watches a process that is not a child of this keeper. It reports false if the process has ended.
 func (k *keeper) adopt(t *task) bool {
-	if t.PID == 0 { // the keeper died while it was about to start it
+	if t.PID == 0 { // the keeper died before it started it, or nothing tells which it is
 		return false
 	}
 	fd, err := Stat{PID: t.PID, Started: t.Started}.open()

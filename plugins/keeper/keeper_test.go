@@ -488,6 +488,42 @@ func TestKeeperDiedWhileItStartedOne(t *testing.T) {
 	}
 }
 
+// A keeper that died between starting a process and writing down its number leaves no orphan: the next one knows it by its
+// pipe, and it is not started twice.
+func TestStartedButNotWrittenDown(t *testing.T) {
+	r := newRig(t)
+	r.kill()
+	path, out := r.pipe("out")
+	write, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan := exec.Command("/bin/sh", "-c", "echo up; exec sleep 60")
+	orphan.Stdout, orphan.SysProcAttr = write, &syscall.SysProcAttr{Setsid: true}
+	if err := orphan.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- orphan.Wait() }()
+	t.Cleanup(func() {
+		orphan.Process.Kill()
+		<-ended
+	})
+	line(t, bufio.NewReader(out))
+	r.journal(record{Op: "intend", ID: "half", Pipes: []string{path}})
+	r.start()
+	if p := r.sh("half", "true", stdout(path)); p.PID != orphan.Process.Pid || p.Exit != nil {
+		t.Errorf("a second start gave %+v, want process %d", p, orphan.Process.Pid)
+	}
+	if err := r.c.Kill(t.Context(), "half"); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.wait("half"); !e.Unknown {
+		t.Errorf("ended with %+v, want unknown: it was not the keeper's child", e)
+	}
+}
+
 func TestMachineWasRestarted(t *testing.T) {
 	r := newRig(t)
 	own := Process{ID: "old", PID: os.Getpid()}

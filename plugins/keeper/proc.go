@@ -2,8 +2,10 @@ package keeper
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -115,6 +117,33 @@ func stats() ([]Stat, error) {
 		}
 	}
 	return all, err
+}
+
+// writer returns the process that leads a session and has one of the pipes as its output; if several do, the oldest.
+func writer(pipes []string) (Stat, bool) {
+	var found []Stat
+	if len(pipes) > 0 {
+		all, _ := stats() // what can be read counts
+		for _, s := range all {
+			if s.Session == s.PID && s.writesTo(pipes) {
+				found = append(found, s)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return Stat{}, false
+	}
+	return slices.MinFunc(found, func(a, b Stat) int { return cmp.Compare(a.Started, b.Started) }), true
+}
+
+// writesTo reports whether the process's output or error output is one of the pipes.
+func (s Stat) writesTo(pipes []string) bool {
+	for _, fd := range []string{"1", "2"} {
+		if path, err := os.Readlink("/proc/" + strconv.Itoa(s.PID) + "/fd/" + fd); err == nil && slices.Contains(pipes, path) {
+			return true
+		}
+	}
+	return false
 }
 
 // open returns a pidfd of exactly this process.

@@ -58,7 +58,7 @@ func (k *keeper) start(spec *Spec) (Process, error) {
 }
 
 // launch writes down the intent, starts the process and writes down its number: a keeper killed in between leaves the
-// intent, and its successor answers that the end is unknown. It returns the number of the journal's line.
+// intent, and its successor looks for the process by its pipes; without any it answers that the end is unknown. It returns the number of the journal's line.
 func (k *keeper) launch(t *task, spec *Spec) (uint64, error) {
 	if _, err := k.journal.append(record{Op: "intend", ID: spec.ID, Pipes: t.paths}); err != nil {
 		return 0, err
