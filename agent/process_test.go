@@ -220,6 +220,22 @@ func TestSidecarThatEndsAtOnceSaysWhereItsWordsAre(t *testing.T) {
 	}
 }
 
+// The keeper and the log process are started without what the agent was given in secret.
+func TestSidecarsEnvironmentHoldsNoToken(t *testing.T) {
+	t.Setenv("BRUME_JOIN_TOKEN", "secret-join")
+	t.Setenv("BRUME_TOKEN", "secret-admin")
+	dir := t.TempDir()
+	s := &sidecar{name: "env", exe: "/usr/bin/env", logs: dir}
+	_ = s.ensure(t.Context(), func(context.Context) error { return io.EOF }) // it ends at once
+	out, err := os.ReadFile(filepath.Join(dir, "env.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(out); strings.Contains(text, "secret-") || !strings.Contains(text, "PATH=") {
+		t.Errorf("its environment:\n%s", text)
+	}
+}
+
 func TestHelperProcessesSeeNoTokens(t *testing.T) {
 	got := pluginEnv([]string{"PATH=/bin", "BRUME_TOKEN=x", "BRUME_JOIN_TOKEN=x", "NOMAD_TOKEN=x", "AWS_SECRET_ACCESS_KEY=x", "HOME=/root", "PATHX=1"})
 	if strings.Join(got, " ") != "PATH=/bin HOME=/root" {
