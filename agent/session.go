@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/brumehq/brume/api"
@@ -115,14 +116,13 @@ func together(ctx context.Context, runs ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make(chan error, len(runs))
+	var running sync.WaitGroup
 	for _, run := range runs {
-		go func() { errs <- run(ctx) }()
+		running.Go(func() { errs <- run(ctx) })
 	}
 	first := <-errs
 	cancel()
-	for range len(runs) - 1 {
-		_ = <-errs // they ended because the first did
-	}
+	running.Wait()
 	if first == nil {
 		return errors.New("the hub closed the link")
 	}
