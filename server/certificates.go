@@ -28,8 +28,10 @@ func (h *Hub) loadCredentials() error {
 	if err != nil {
 		return err
 	}
-	h.creds, err = identity.NewCredentials(h.key, cert, ca)
-	return err
+	if h.creds, err = identity.NewCredentials(h.key, cert, ca); err != nil {
+		return fmt.Errorf("%s with %s: %w", h.dir.file("node.crt"), h.dir.file(CAFile), err)
+	}
+	return nil
 }
 
 // authority opens the cluster's authority, which the state keeps sealed.

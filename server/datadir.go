@@ -100,6 +100,17 @@ func (d *dataDir) write(name string, content []byte) error {
 	return identity.WriteFile(d.file(name), content)
 }
 
+// complete checks that the files which cannot be made again are there, so that none is made anew beside a state that needs
+// the old one.
+func (d *dataDir) complete() error {
+	for _, name := range []string{"node.key", "cluster.key", "node.crt", CAFile} {
+		if _, err := os.Stat(d.file(name)); err != nil {
+			return fmt.Errorf("data directory of a cluster: %w: restore it from a backup", err)
+		}
+	}
+	return nil
+}
+
 // remove deletes a file durably; it may be gone already.
 func (d *dataDir) remove(name string) error {
 	if err := os.Remove(d.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

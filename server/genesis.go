@@ -75,6 +75,11 @@ func (h *Hub) open() error {
 // loadIdentity loads the hub's keys and certificate, after making a cluster if there is none. The listeners are open by
 // then: a busy port leaves no cluster behind.
 func (h *Hub) loadIdentity() (err error) {
+	if !h.fresh {
+		if err := h.dir.complete(); err != nil {
+			return err
+		}
+	}
 	if h.key, err = identity.LoadOrCreateKey(h.dir.file("node.key")); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -35,15 +36,27 @@ func openRaftDisk(dir string, log *raftLog) (disk *RaftDisk, closeDisk func() er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	w, err := wal.Open(dir, wal.WithSegmentSize(walSegment), wal.WithLogger(log.Named("wal")))
+	w, err := openLog(dir, log)
 	if err != nil {
-		return nil, nil, fmt.Errorf("raft log: %w", err)
+		return nil, nil, fmt.Errorf("raft log in %s: %w", dir, err)
 	}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, log.Named("snapshot"))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("raft snapshots: %w", err), w.Close())
 	}
 	return &RaftDisk{Logs: w, Stable: w, Snapshots: snaps}, w.Close, nil
+}
+
+// openLog opens the log. What it keeps its own state in panics, or faults on its memory map, where that file is damaged;
+// that is an error here, so that the operator reads which directory it is about.
+func openLog(dir string, log *raftLog) (w *wal.WAL, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("damaged: %v", r)
+		}
+	}()
+	return wal.Open(dir, wal.WithSegmentSize(walSegment), wal.WithLogger(log.Named("wal")))
 }
 
 // raftConfig tunes Raft for entries of up to 512 KiB; snapshots are asked for by the hub, by bytes of log.
