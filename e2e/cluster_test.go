@@ -118,7 +118,6 @@ func (c *cluster) connect() *client.Client {
 // agentConfig is the configuration file of every agent of these tests.
 const agentConfig = `
 plugin "raw_exec" {}
-plugin "fake" {}
 `
 
 // agent admits a new agent and starts it.

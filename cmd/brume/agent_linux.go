@@ -22,6 +22,7 @@ func (c *cli) agentCmd() *cobra.Command {
 			"BRUME_JOIN_TOKEN or --join-token-file. Later starts need no flags.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			saveMemory()
 			cfg, err := c.agentConfig(&flags, file)
 			if err != nil {
 				return err
