@@ -10,13 +10,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/brumehq/brume/api"
 )
 
 const (
-	maxBody     = 8 << 20 // bytes of a request's body; a job is far below
-	gzipMinimum = 1 << 10 // bytes; a smaller answer goes uncompressed
+	maxBody     = 8 << 20          // bytes of a request's body; a job is far below
+	bodyTimeout = 30 * time.Second // from a request with a body to its answer: who sends slower holds a connection for nothing
+	gzipMinimum = 1 << 10          // bytes; a smaller answer goes uncompressed
 )
 
 // endpoint answers requests of one path and method. An error that it returns becomes the answer if nothing was written.
@@ -109,6 +111,10 @@ func (h *Hub) handler(rt route) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if r.Body != http.NoBody && r.ContentLength != 0 {
+			// What cannot have a deadline is a recorder in a test: nothing arrives slowly there.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
 		if err := serve(h, w, r); err != nil {
 			writeError(w, err)
 		}

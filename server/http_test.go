@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -8,8 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/brumehq/brume/api"
+	"github.com/brumehq/brume/link"
 )
 
 // Filters name the fields of the full object; a field that is known but not built is nil.
@@ -111,4 +115,39 @@ func TestProxyPassesNothingOnThatIsNotTheAnswer(t *testing.T) {
 	if _, got := ask(http.StatusNotFound, http.Header{api.HeaderError: {"not-found"}}); got.StatusCode != http.StatusNotFound || got.Header.Get(api.HeaderError) != "not-found" {
 		t.Errorf("an agent's refusal came through as %d of kind %q", got.StatusCode, got.Header.Get(api.HeaderError))
 	}
+}
+
+// A client that sends its body too slowly, or not at all, is sent away after bodyTimeout.
+func TestSlowBodyEndsTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wires := link.NewMemory()
+		defer wires.Close()
+		ln, err := wires.Listen("hub:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &Hub{cfg: Config{Dev: true}}
+		srv := &http.Server{Handler: h.handler(route{path: "/v1/jobs", put: registerJob})}
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(ln) }()
+		conn, err := wires.Dial(t.Context(), "hub:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := io.WriteString(conn, "PUT /v1/jobs HTTP/1.1\r\nHost: hub\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if took := time.Since(start); resp.StatusCode != http.StatusBadRequest || took != bodyTimeout {
+			t.Errorf("answer %d after %s, want %d after %s", resp.StatusCode, took, http.StatusBadRequest, bodyTimeout)
+		}
+		conn.Close()
+		srv.Close()
+		<-served
+	})
 }

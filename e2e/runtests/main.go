@@ -57,7 +57,8 @@ type event struct {
 
 // test runs a module's tests and reports each package and every failure's output.
 func (r *results) test(module string, race bool) {
-	args := []string{"test", "-json"}
+	// Without the cache: it does not see that tests build and run the program.
+	args := []string{"test", "-json", "-count=1"}
 	env := os.Environ()
 	if race {
 		// One processor a test: the detector of Go 1.26 crashes when two fire timers of one bubble (golang/go#78156).
