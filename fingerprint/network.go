@@ -29,7 +29,7 @@ func network(_ context.Context, m *machine, f *Facts) error {
 	if err != nil {
 		return err
 	}
-	if chosen.loopback && m.Interface == "" {
+	if chosen.loopback && m.Interface == "" && !m.Address.IsValid() {
 		m.Log.Warn("tasks are reachable from this machine only", "interface", chosen.name)
 	}
 	speed := m.speed(chosen)

@@ -62,7 +62,7 @@ type memPipe struct {
 	buf            []byte
 	end            error // after buf: io.EOF or a reset; nil while the writer may write
 	unread         bool  // the reader has closed
-	silent         bool  // the reader gets nothing for now
+	silent         bool  // the reader gets nothing until it is healed
 	reader, writer deadline
 }
 

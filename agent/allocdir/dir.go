@@ -35,9 +35,6 @@ func (d Dir) Path() string { return d.path }
 // SharedDir is the directory that all tasks of the allocation share.
 func (d Dir) SharedDir() string { return filepath.Join(d.path, Shared) }
 
-// LogDir is where the tasks' output is kept.
-func (d Dir) LogDir() string { return filepath.Join(d.path, Shared, Logs) }
-
 // TaskDir is a task's own directory.
 func (d Dir) TaskDir(task string) string { return filepath.Join(d.path, task) }
 

@@ -75,32 +75,6 @@ func (e *Env) Replace(s string) string {
 	})
 }
 
-// ReplaceAll replaces in each of the values.
-func (e *Env) ReplaceAll(values []string) []string {
-	if values == nil {
-		return nil
-	}
-	out := make([]string, len(values))
-	for i, v := range values {
-		out[i] = e.Replace(v)
-	}
-	return out
-}
-
-// ReplaceService returns a copy of s with its texts replaced.
-func (e *Env) ReplaceService(s *api.Service) *api.Service {
-	c := *s
-	c.Name, c.PortLabel, c.Address = e.Replace(s.Name), e.Replace(s.PortLabel), e.Replace(s.Address)
-	c.Tags = e.ReplaceAll(s.Tags)
-	if s.Meta != nil {
-		c.Meta = make(map[string]string, len(s.Meta))
-		for k, v := range s.Meta {
-			c.Meta[e.Replace(k)] = e.Replace(v)
-		}
-	}
-	return &c
-}
-
 func (e *Env) lookup(name string) (string, bool) {
 	if v, ok := e.env[name]; ok {
 		return v, true

@@ -119,15 +119,3 @@ func TestHostEnvPassesNoSecretOn(t *testing.T) {
 		})
 	}
 }
-
-func TestReplaceServiceLeavesTheOriginal(t *testing.T) {
-	s := &api.Service{Name: "${NOMAD_JOB_NAME}-x", PortLabel: "http", Tags: []string{"${node.class}"}, Meta: map[string]string{"a": "${meta.rack}"}}
-	got := taskenv.New(params()).ReplaceService(s)
-	want := &api.Service{Name: "web-x", PortLabel: "http", Tags: []string{"big"}, Meta: map[string]string{"a": "r7"}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("ReplaceService (-want +got):\n%s", diff)
-	}
-	if s.Name != "${NOMAD_JOB_NAME}-x" || s.Tags[0] != "${node.class}" {
-		t.Error("ReplaceService changed its argument")
-	}
-}
